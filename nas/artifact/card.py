@@ -1,0 +1,100 @@
+"""The model card: README.md of a model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nas.artifact.manifest import PADDED, Manifest
+from nas.families import shape_of
+
+
+def model_card(manifest: Manifest, *, padded_difference: float | None) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        manifest: What the folder holds.
+        padded_difference: Largest difference of a logit between the model and its padded copy;
+            None where the folder itself is the native model.
+    """
+    parts = [_FRONT_MATTER, _title(manifest), _shape_table(manifest), _metrics_table(manifest)]
+    parts += [_training(manifest), _loading(padded_difference)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_FRONT_MATTER = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [neural-architecture-search]
+---"""
+
+
+def _title(manifest: Manifest) -> str:
+    spec, family = manifest.task_spec, manifest.architecture.family
+    name = manifest.candidate_id or manifest.architecture.id
+    return (
+        f"# {family} {name}\n\n"
+        f"A {family} model of {manifest.params:,} parameters for {spec.task}: "
+        f"{spec.vocab_size:,} tokens of vocabulary, {spec.context:,} of context."
+        + (f" Found by the architecture search `{manifest.study}`." if manifest.study else "")
+    )
+
+
+def _shape_table(manifest: Manifest) -> str:
+    shape = shape_of(manifest.architecture)
+    rows = [
+        f"| {field.name} | {_cell(getattr(shape, field.name))} |"
+        for field in dataclasses.fields(shape)  # type: ignore[arg-type]  # every Shape is a dataclass
+        if getattr(shape, field.name) is not None
+    ]
+    return "\n".join(["## Shape", "", "| field | value |", "|---|---|", *rows])
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _metrics_table(manifest: Manifest) -> str:
+    rows = [
+        f"| {split} | {name} | {value:.4f} |"
+        for split, values in manifest.metrics.items()
+        for name, value in values.items()
+    ]
+    head = ["## Metrics", "", "| split | metric | value |", "|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
+
+
+def _training(manifest: Manifest) -> str:
+    if manifest.recipe is None:
+        return ""
+    recipe = manifest.recipe
+    return (
+        f"Trained on {manifest.tokens:,} tokens with AdamW, rate {recipe.rate:g}, batches of "
+        f"{recipe.batch} x {recipe.context} tokens, seed {manifest.seed}."
+    )
+
+
+def _loading(padded_difference: float | None) -> str:
+    where = "." if padded_difference is None else PADDED
+    text = f"""\
+## Load
+
+```python
+import nas
+model = nas.load(".")  # this folder
+```
+
+or with transformers alone:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("{where}")
+tokenizer = AutoTokenizer.from_pretrained("{where}")
+```"""
+    if padded_difference is None:
+        return text
+    return f"""{text}
+
+Layers of this model differ in width, which no stock class has. `{PADDED}` holds the same
+function padded to equal layers; logits differed by at most {padded_difference:.1e} when it was
+written."""

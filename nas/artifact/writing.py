@@ -1,0 +1,216 @@
+"""Write a model folder: whole under a temporary name, then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.artifact.card import model_card
+from nas.artifact.golden import make_golden
+from nas.artifact.manifest import (
+    GOLDEN,
+    MANIFEST,
+    PADDED,
+    TOKENIZER_FILES,
+    WEIGHTS,
+    Manifest,
+    file_info,
+)
+from nas.artifact.weights import empty_network, fill_network, write_tensors
+from nas.errors import ArtifactError
+from nas.families import Shape, module_class, shape_of
+from nas.records import Architecture, TaskSpec
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What was written: the whole folder's size and the hash of its manifest."""
+
+    bytes: int
+    sha256: str
+
+
+def write_model(
+    folder: Path,
+    state: State,
+    manifest: Manifest,
+    *,
+    tokenizer_dir: Path | None = None,
+) -> Written:
+    """Write a complete model folder, or leave what was there.
+
+    Args:
+        folder: Where it goes; a folder that is there is replaced.
+        state: The network's state dict, native names, on any device; stored as fp32.
+        manifest: What the model is and where it came from. `params`, `versions`, `created_at`
+            and `files` are filled in; metrics that are not finite are left out.
+        tokenizer_dir: A folder with `tokenizer.json` and `tokenizer_config.json` to copy.
+
+    Raises:
+        ArtifactError: If the folder cannot be written, or the tokenizer's files not be read.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        written = _write_files(temporary, _to_cpu(state), manifest, tokenizer_dir)
+        _put_in_place(temporary, folder)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be written ({error.strerror}: {error.filename}); "
+            "free the place or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return written
+
+
+def _write_files(
+    folder: Path, state: State, manifest: Manifest, tokenizer_dir: Path | None
+) -> Written:
+    """Write all files and flush them to the disk, the manifest last."""
+    shape, spec = shape_of(manifest.architecture), manifest.task_spec
+    golden = _golden(manifest.architecture, spec, state)
+    write_tensors(folder / WEIGHTS, state)
+    write_tensors(folder / GOLDEN, golden)
+    difference = None
+    if (config := shape.native_config(spec)) is not None:
+        _write_native(folder, config, tokenizer_dir)
+    else:
+        _copy_tokenizer(folder, tokenizer_dir)
+        difference = _write_padded(folder / PADDED, state, shape, spec, golden, tokenizer_dir)
+    manifest = replace(
+        manifest,
+        params=sum(weight.numel() for weight in state.values()),
+        metrics=_finite(manifest.metrics),
+        versions=_versions(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    _write_text(folder / "README.md", model_card(manifest, padded_difference=difference))
+    return _seal(folder, manifest)
+
+
+def _seal(folder: Path, manifest: Manifest) -> Written:
+    """Flush every file, then write the manifest that names them."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in paths:
+        _flush(path)
+    files = {path.relative_to(folder).as_posix(): file_info(path) for path in paths}
+    _write_text(folder / MANIFEST, replace(manifest, files=files).to_json())
+    _flush(folder / MANIFEST)
+    sealed = file_info(folder / MANIFEST)
+    return Written(
+        bytes=sealed.bytes + sum(info.bytes for info in files.values()), sha256=sealed.sha256
+    )
+
+
+def _write_native(folder: Path, config: Mapping[str, Any], tokenizer_dir: Path | None) -> None:
+    """Write what transformers needs besides the weights."""
+    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+    generation = {name: config[name] for name in tokens if config.get(name) is not None}
+    _write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    _write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
+    _copy_tokenizer(folder, tokenizer_dir)
+
+
+def _write_padded(
+    folder: Path,
+    state: State,
+    shape: Shape,
+    spec: TaskSpec,
+    golden: State,
+    tokenizer_dir: Path | None,
+) -> float:
+    """Write the padded copy and return the largest difference of its logits."""
+    uniform = shape.uniform()
+    config = uniform.native_config(spec)
+    assert config is not None, "equal layers always have a native class"
+    padded = import_module(module_class(shape.family).__module__).pad_state(shape, state)
+    folder.mkdir(parents=True)
+    write_tensors(folder / WEIGHTS, padded)
+    _write_native(folder, config, tokenizer_dir)
+    architecture = Architecture(family=shape.family, shape=uniform.canonical())
+    logits = _golden(architecture, spec, padded)["logits"]
+    return float((logits - golden["logits"]).abs().max())
+
+
+def _golden(architecture: Architecture, spec: TaskSpec, state: State) -> dict[str, Tensor]:
+    return make_golden(fill_network(empty_network(architecture, spec), state), spec)
+
+
+def _copy_tokenizer(folder: Path, tokenizer_dir: Path | None) -> None:
+    if tokenizer_dir is not None:
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(tokenizer_dir / name, folder / name)
+
+
+def _to_cpu(state: State) -> dict[str, Tensor]:
+    return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
+
+
+def _finite(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        split: {name: value for name, value in values.items() if math.isfinite(value)}
+        for split, values in metrics.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "nas": _nas_version(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def _nas_version() -> str:
+    try:
+        return metadata.version("transformer-nas")
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from a clone
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    """Rename; an older folder is moved aside first and deleted last."""
+    _flush_folders(temporary)
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_folders(folder: Path) -> None:
+    for path, _, _ in os.walk(folder):
+        _flush(Path(path))
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has the file or folder; Windows knows no such thing for folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

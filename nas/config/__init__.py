@@ -1,0 +1,31 @@
+"""The study file: YAML in, a checked and frozen `StudyConfig` out, and back."""
+
+from nas.config.files import find_study_file, load_config, parse_set, studies_folder
+from nas.config.parse import check_study_name, config_from_plain
+from nas.config.records import (
+    BudgetConfig,
+    FinalistsConfig,
+    LatencyConfig,
+    RecipeConfig,
+    StopConfig,
+    StudyConfig,
+    TaskConfig,
+    identity_diff,
+)
+
+__all__ = [
+    "BudgetConfig",
+    "FinalistsConfig",
+    "LatencyConfig",
+    "RecipeConfig",
+    "StopConfig",
+    "StudyConfig",
+    "TaskConfig",
+    "check_study_name",
+    "config_from_plain",
+    "find_study_file",
+    "identity_diff",
+    "load_config",
+    "parse_set",
+    "studies_folder",
+]

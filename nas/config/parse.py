@@ -1,0 +1,276 @@
+"""From the plain content of a study file to a checked `StudyConfig`.
+
+Whether data and devices are there is left to those who use them. Which strategies and executors
+there are is for the caller to say, since they stand above this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from nas.config.records import (
+    AUTO,
+    DEFAULT_SPLIT,
+    DEFAULT_STOP,
+    FORMAT_VERSION,
+    BudgetConfig,
+    FinalistsConfig,
+    LatencyConfig,
+    RecipeConfig,
+    StopConfig,
+    StudyConfig,
+    TaskConfig,
+)
+from nas.data.splits import SPLITS, Split
+from nas.device import check_device_name
+from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
+from nas.families import shape_class
+from nas.records import TaskSpec
+from nas.space import SearchSpace, load_space
+from nas.tasks import TASKS
+from nas.yaml_strict import Reader
+
+PRECISIONS = (AUTO, "fp32", "bf16")
+PHASES = ("prefill", "decode")
+MEASURED = ("val_loss", "val_bits_per_byte")  # beside latency_ms and the family's cost columns
+LATENCY = "latency_ms"
+LARGEST_SEED = 2**32 - 1  # numpy's
+
+# Recipe fields that are plain numbers, with the least and the largest that make sense.
+RECIPE_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "weight_decay": (0, 10),
+    "beta1": (0, 0.9999),
+    "beta2": (0, 0.9999),
+    "clip": (1e-3, 1e3),
+    "cooldown": (0, 1),
+    "dropout": (0, 0.9),
+}
+
+
+def check_study_name(name: str) -> str:
+    """Return `name` if a study may be called so.
+
+    Raises:
+        InputError: If it is anything but letters, digits and `._-`, or begins with a dot or dash.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise InputError(
+            f"study name {name!r}: expected at most 100 letters, digits or ._- and no dot or dash "
+            "in front; choose one with --name"
+        )
+    return name
+
+
+def config_from_plain(
+    plain: Mapping[str, Any],
+    *,
+    where: str,
+    name: str,
+    strategies: Collection[str] | None = None,
+    executors: Collection[str] | None = None,
+) -> StudyConfig:
+    """Check the content of a study file, as of YAML or of `StudyConfig.to_plain`.
+
+    Raises:
+        ConfigError: If anything in it is wrong; the message starts with `where: key.path:`.
+        InputError: If a study cannot be called `name`.
+    """
+    reader = Reader(plain, where=where)
+    reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
+    space = _read_space(reader)
+    recipe = _read_recipe(reader.mapping("recipe", optional=True))
+    latency = _read_latency(reader, recipe.context)
+    known_strategies = None if strategies is None else [AUTO, *strategies]
+    config = StudyConfig(
+        name=check_study_name(name),
+        space=space,
+        task=_read_task(reader.mapping("task")),
+        split=_read_split(reader),
+        recipe=recipe,
+        objectives=_read_objectives(reader, space, latency),
+        budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
+        finalists=_read_finalists(reader.mapping("finalists", optional=True)),
+        stop=_read_stop(reader),
+        latency=latency,
+        strategy=reader.text("strategy", choices=known_strategies, default=AUTO),
+        executor=reader.text("executor", choices=executors, default="processes"),
+        workers=_optional_integer(reader, "workers"),
+        device=_read_device(reader, AUTO),
+        keep=reader.integer("keep", minimum=1, default=5),
+        seed=reader.integer("seed", minimum=0, maximum=LARGEST_SEED, default=0),
+    )
+    reader.done()
+    return config
+
+
+def _read_space(reader: Reader) -> SearchSpace:
+    given = reader.value("space", expected="a search space: a name, a file or a mapping")
+    if isinstance(given, Mapping):
+        return SearchSpace.from_plain(given, where=f"{reader.where}: space", name="inline")
+    try:
+        return load_space(reader.text("space"))
+    except NotFoundError as error:
+        reader.fail("space", str(error))
+
+
+def _read_task(reader: Reader) -> TaskConfig:
+    task = TaskConfig(name=reader.text("name", choices=TASKS), data=reader.text("data"))
+    reader.done()
+    return task
+
+
+def _read_split(reader: Reader) -> Split:
+    if not reader.has("split"):
+        return DEFAULT_SPLIT
+    section = reader.mapping("split")
+    shares = {name: section.number(name) for name in SPLITS}
+    section.done()
+    try:
+        return Split(**shares)
+    except DataError as error:
+        raise ConfigError(f"{reader.where}: {error}") from error
+
+
+def _read_recipe(reader: Reader) -> RecipeConfig:
+    ours = RecipeConfig()
+    recipe = RecipeConfig(
+        context=reader.integer("context", minimum=2, default=ours.context),
+        batch=reader.integer("batch", minimum=1, default=ours.batch),
+        rate=_read_rate(reader),
+        precision=reader.text("precision", choices=PRECISIONS, default=ours.precision),
+        warmup_tokens=_read_warmup(reader),
+        **{
+            name: reader.number(name, minimum=low, maximum=high, default=getattr(ours, name))
+            for name, (low, high) in RECIPE_BOUNDS.items()
+        },
+    )
+    reader.done()
+    return recipe
+
+
+def _read_rate(reader: Reader) -> float | None:
+    given = reader.value("rate", default=AUTO)
+    return None if given == AUTO else reader.number("rate", minimum=1e-8, maximum=10)
+
+
+def _read_warmup(reader: Reader) -> int | None:
+    given = reader.value("warmup_tokens", default=AUTO)
+    return None if given == AUTO else reader.integer("warmup_tokens", minimum=0)
+
+
+def _read_objectives(
+    reader: Reader, space: SearchSpace, latency: LatencyConfig | None
+) -> tuple[str, ...]:
+    if not reader.has("objectives"):
+        return MEASURED[:1]
+    known = [*MEASURED, LATENCY, *_cost_columns(space)]
+    section = reader.sequence("objectives")
+    names = tuple(section.text(key, choices=known) for key in section)
+    if not names:
+        reader.fail("objectives", f"got an empty list, expected some of {', '.join(known)}")
+    for key, name in enumerate(names):
+        if name in names[:key]:
+            section.fail(key, f"'{name}' given twice")
+    if LATENCY in names and latency is None:
+        reader.fail(
+            "objectives",
+            f"{LATENCY} needs to know where it is measured; add latency: "
+            "{phase: decode, batch: 1, context: 64, device: cpu, threads: 1}",
+        )
+    return names
+
+
+def _cost_columns(space: SearchSpace) -> list[str]:
+    """Return the names of the family's closed-form columns, from the cost of any one shape."""
+    depth = space.layout.depths[0]
+    shape = space.layout.fields(depth, [0] * len(space.layout.slots(depth)))
+    spec = TaskSpec(task="", head="", vocab_size=1, context=1)
+    return list(shape_class(space.family).cost(shape, spec, context=1, batch=1))
+
+
+def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
+    step = recipe.tokens_per_step
+    tokens = reader.integer("tokens", minimum=1, default=BudgetConfig().tokens)
+    if tokens < step:
+        reader.fail(
+            "tokens",
+            f"got {tokens}, less than one step (context {recipe.context} x batch {recipe.batch} "
+            f"= {step} tokens); raise it or lower recipe.batch",
+        )
+    budget = BudgetConfig(tokens=tokens, rungs=_read_rungs(reader, tokens))
+    reader.done()
+    if budget.rungs is not None and len(budget.resolve(step)) < len(budget.rungs):
+        reader.fail("rungs", f"got rungs less than one step of {step} tokens apart; leave some out")
+    return budget
+
+
+def _read_rungs(reader: Reader, tokens: int) -> tuple[int, ...] | None:
+    given = reader.value("rungs", default=AUTO)
+    if given == AUTO:
+        return None
+    if not isinstance(given, (list, tuple)):
+        reader.wrong("rungs", given, "auto or a list of tokens")
+    section = reader.sequence("rungs")
+    rungs = tuple(section.integer(key, minimum=1) for key in section)
+    if sorted(set(rungs)) != list(rungs) or rungs[-1:] != (tokens,):
+        reader.fail("rungs", f"got {list(rungs)}, expected ascending tokens that end at {tokens}")
+    return rungs
+
+
+def _read_finalists(reader: Reader) -> FinalistsConfig:
+    ours = FinalistsConfig()
+    finalists = FinalistsConfig(
+        top=reader.integer("top", minimum=0, default=ours.top),
+        seeds=reader.integer("seeds", minimum=1, default=ours.seeds),
+    )
+    reader.done()
+    return finalists
+
+
+def _read_stop(reader: Reader) -> StopConfig:
+    if not reader.has("stop"):
+        return DEFAULT_STOP
+    section = reader.mapping("stop")
+    stop = StopConfig(
+        candidates=_optional_integer(section, "candidates"),
+        minutes=_optional_number(section, "minutes"),
+    )
+    section.done()
+    return stop
+
+
+def _read_latency(reader: Reader, context: int) -> LatencyConfig | None:
+    if reader.value("latency", default=None) is None:
+        return None
+    section, ours = reader.mapping("latency"), LatencyConfig()
+    latency = LatencyConfig(
+        phase=section.text("phase", choices=PHASES, default=ours.phase),
+        batch=section.integer("batch", minimum=1, default=ours.batch),
+        context=section.integer("context", minimum=1, maximum=context, default=context),
+        device=_read_device(section, ours.device),
+        threads=section.integer("threads", minimum=1, default=ours.threads),
+        max_ms=_optional_number(section, "max_ms"),
+    )
+    if latency.device == AUTO:
+        section.fail("device", "got 'auto'; name the device, so that figures can be compared")
+    section.done()
+    return latency
+
+
+def _read_device(reader: Reader, default: str) -> str:
+    try:
+        return check_device_name(reader.text("device", default=default))
+    except DeviceError as error:
+        reader.fail("device", str(error))
+
+
+def _optional_integer(reader: Reader, key: str) -> int | None:
+    given = reader.value(key, default=None)
+    return None if given is None else reader.integer(key, minimum=1)
+
+
+def _optional_number(reader: Reader, key: str) -> float | None:
+    given = reader.value(key, default=None)
+    return None if given is None else reader.number(key, minimum=1e-3)

@@ -1,0 +1,191 @@
+"""What a study file says, as frozen records; their values are checked by `parse`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.data.sources import is_builtin
+from nas.data.splits import Split
+from nas.records import Recipe
+from nas.space import SearchSpace
+
+FORMAT_VERSION = 1
+AUTO = "auto"
+
+# What a study keeps for life; the rest of a study file may change between two runs.
+FIXED = ("space", "task", "split", "recipe", "objectives", "per_candidate", "latency", "seed")
+
+_RECIPE = Recipe(context=64, batch=12, rate=0.0)  # for its defaults
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskConfig:
+    """What is learned, from which data."""
+
+    name: str
+    data: str  # a file, a folder or builtin:NAME
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeConfig:
+    """How candidates are trained; as `records.Recipe`, but the rate may still be open."""
+
+    context: int = _RECIPE.context
+    batch: int = _RECIPE.batch
+    rate: float | None = None  # None: auto
+    precision: str = AUTO
+    weight_decay: float = _RECIPE.weight_decay
+    beta1: float = _RECIPE.beta1
+    beta2: float = _RECIPE.beta2
+    clip: float = _RECIPE.clip
+    warmup_tokens: int | None = None  # None: auto
+    cooldown: float = _RECIPE.cooldown
+    dropout: float = _RECIPE.dropout
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimizer step sees."""
+        return self.context * self.batch
+
+    def resolve(self, rate: float, tokens: int) -> Recipe:
+        """Return the recipe of a candidate.
+
+        Args:
+            rate: Taken where none was set.
+            tokens: The full budget; an open warm-up is a fiftieth of it.
+        """
+        plain = asdict(self)
+        del plain["precision"]
+        if self.rate is None:
+            plain["rate"] = rate
+        if self.warmup_tokens is None:
+            plain["warmup_tokens"] = tokens // 50
+        return Recipe(**plain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetConfig:
+    """How long a candidate is trained and where it is measured on the way."""
+
+    tokens: int = 400_000
+    rungs: tuple[int, ...] | None = None  # tokens, ascending to `tokens`; None: auto
+
+    def resolve(self, tokens_per_step: int) -> tuple[int, ...]:
+        """Return the rungs in tokens, each rounded down to whole steps.
+
+        Auto is a quarter of the tokens and all of them: the loss at a quarter ranks candidates
+        nearly as the last one does (Spearman .95 over shapes of all sizes).
+        """
+        asked = (self.tokens // 4, self.tokens) if self.rungs is None else self.rungs
+        steps = {max(1, tokens // tokens_per_step) for tokens in asked}
+        return tuple(tokens_per_step * count for count in sorted(steps))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistsConfig:
+    """How many of the best are retrained from fresh seeds, and from how many."""
+
+    top: int = 3
+    seeds: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopConfig:
+    """When the search ends; without a limit, when the space is exhausted."""
+
+    candidates: int | None = None
+    minutes: float | None = None  # of the whole search, finalists included
+
+
+DEFAULT_SPLIT = Split(train=0.8, val=0.1, test=0.1)
+DEFAULT_STOP = StopConfig(candidates=40)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyConfig:
+    """Where and how `latency_ms` is measured; candidates above `max_ms` are left out."""
+
+    phase: str = "decode"
+    batch: int = 1
+    context: int = 64
+    device: str = "cpu"
+    threads: int = 1
+    max_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """A checked study file."""
+
+    name: str
+    space: SearchSpace
+    task: TaskConfig
+    split: Split = DEFAULT_SPLIT
+    recipe: RecipeConfig = RecipeConfig()
+    objectives: tuple[str, ...] = ("val_loss",)
+    budget: BudgetConfig = BudgetConfig()
+    finalists: FinalistsConfig = FinalistsConfig()
+    stop: StopConfig = DEFAULT_STOP
+    latency: LatencyConfig | None = None
+    strategy: str = AUTO
+    executor: str = "processes"
+    workers: int | None = None  # None: as many as fit
+    device: str = AUTO
+    keep: int = 5
+    seed: int = 0
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The rungs in tokens, whole steps."""
+        return self.budget.resolve(self.recipe.tokens_per_step)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the study file's content with every default written out."""
+        plain: dict[str, Any] = {"format_version": FORMAT_VERSION, "space": self.space.to_plain()}
+        for name in ("task", "split", "recipe"):
+            plain[name] = asdict(getattr(self, name))
+        for name in ("rate", "warmup_tokens"):
+            value = getattr(self.recipe, name)
+            plain["recipe"][name] = AUTO if value is None else value
+        plain["objectives"] = list(self.objectives)
+        rungs = AUTO if self.budget.rungs is None else list(self.budget.rungs)
+        plain["per_candidate"] = {"tokens": self.budget.tokens, "rungs": rungs}
+        plain |= {"finalists": asdict(self.finalists), "stop": asdict(self.stop)}
+        plain["latency"] = None if self.latency is None else asdict(self.latency)
+        for name in ("strategy", "executor", "workers", "device", "keep", "seed"):
+            plain[name] = getattr(self, name)
+        return plain
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of `to_plain` that is fixed once the study exists.
+
+        Of a path to data only the last name counts, so that files may move; whether their content
+        changed is asked of `data.source_changed`.
+        """
+        plain = self.to_plain()
+        if not is_builtin(self.task.data):
+            plain["task"]["data"] = Path(self.task.data).resolve().name
+        if plain["latency"] is not None:
+            del plain["latency"]["max_ms"]
+        return {key: plain[key] for key in FIXED if plain[key] is not None}
+
+
+def identity_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a line for each thing that differs between two identities; none: the same study."""
+    kept, asked = _flat(old), _flat(new)
+    return [
+        f"{key}: {kept.get(key, 'nothing')} in the study, {asked.get(key, 'nothing')} asked for"
+        for key in [*kept, *(key for key in asked if key not in kept)]
+        if kept.get(key) != asked.get(key)
+    ]
+
+
+def _flat(plain: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings under their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+    return flat

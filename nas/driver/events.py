@@ -1,0 +1,76 @@
+"""What a running search tells whoever listens: the terminal, a log, a user's own function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.records import Architecture, Numerics, Outcome, Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchStarted:
+    """Data, space and workers are ready."""
+
+    study: str
+    folder: Path
+    resumed: int  # candidates that the study holds already
+    slots: int
+    numerics: Numerics
+    rungs: tuple[int, ...]
+    max_candidates: int | None
+    max_seconds: float | None
+    elapsed: float  # seconds spent in earlier runs
+    objective: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateStarted:
+    """A job was handed to a worker."""
+
+    number: int
+    candidate_id: str
+    role: str
+    seed: int
+    architecture: Architecture
+    columns: Mapping[str, float]
+    tokens: int  # trained before, if it goes on from a checkpoint
+    goal: int  # tokens to reach
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateEnded:
+    """A job came back."""
+
+    number: int
+    role: str
+    outcome: Outcome
+    value: float | None  # the first objective, if measured
+    best: float | None  # the best of the search so far
+    reference: float | None  # the reference's value in the search, once known
+    remaining: float | None  # estimated seconds to the end of the search
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalsStarted:
+    """The search is over; the best and the reference are trained again from fresh seeds."""
+
+    architectures: int
+    trainings: int
+    reason: str  # why the search ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """Something worth a line."""
+
+    text: str
+
+
+Event = SearchStarted | CandidateStarted | Progress | CandidateEnded | FinalsStarted | Note
+Listener = Callable[[Event], None]
+
+
+def silent(_event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,182 @@
+"""What the driver knows and stores of a study's candidates.
+
+Our rows are the truth. The order of writing is: model folder (by the worker), row, Optuna's
+mirror; whatever a crash leaves half done is put right at the next start, forward.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from nas.driver.opening import OpenedStudy
+from nas.families import cost_of
+from nas.records import Candidate, CheckpointRef, Outcome
+from nas.store import ranking
+from nas.store.mirror import Mirror
+from nas.store.rows import CandidateRow
+from nas.strategies import Observation
+
+MODELS, CHECKPOINTS = "models", "checkpoints"
+
+
+class Ledger:
+    """The study's candidates in memory, each change written through to the database.
+
+    Args:
+        opened: The study.
+    """
+
+    def __init__(self, opened: OpenedStudy) -> None:
+        self._opened = opened
+        self._store, self._record = opened.store, opened.record
+        self._mirror = Mirror(
+            opened.store.url,
+            opened.record.name,
+            objectives=opened.record.objectives,
+            parameters=opened.space.space.parameters,
+        )
+        self.rows: dict[str, CandidateRow] = {}
+        self._reload()
+        self._reconcile()
+
+    @property
+    def objective(self) -> str:
+        """The objective that ranks."""
+        return self._record.objectives[0]
+
+    def search_rows(self) -> list[CandidateRow]:
+        """Return the candidates of the search proper, in the order of proposal."""
+        rows = [row for row in self.rows.values() if row.role == "search"]
+        return sorted(rows, key=lambda row: row.number)
+
+    def complete(self) -> list[CandidateRow]:
+        """Return the search's complete candidates, best first."""
+        done = [row for row in self.search_rows() if row.state == "complete"]
+        return ranking.best_first(done, self.objective)
+
+    def unfinished(self) -> list[CandidateRow]:
+        """Return candidates that an earlier run left, in the order of proposal."""
+        left = [row for row in self.rows.values() if row.state in ("running", "interrupted")]
+        return sorted(left, key=lambda row: (row.number, row.seed))
+
+    def history(self) -> list[Observation]:
+        """Return what a strategy may know."""
+        return [self._observation(row) for row in self.search_rows()]
+
+    def _observation(self, row: CandidateRow) -> Observation:
+        values = [ranking.number_of(row, name) for name in self._record.objectives]
+        known = tuple(value for value in values if value is not None)
+        complete = row.state == "complete" and len(known) == len(values)
+        return Observation(
+            number=row.number,
+            architecture_id=row.architecture_id,
+            parameters=row.parameters,
+            state=row.state,
+            values=known if complete else None,
+        )
+
+    def add(self, candidate: Candidate, *, number: int, role: str) -> CandidateRow:
+        """Store a candidate as running; one that is there already is set running again."""
+        if candidate.id in self.rows:
+            self._store.set_candidate_state(self._record, candidate.id, "running")
+        else:
+            recipe, space = candidate.recipe, self._opened.space
+            self._store.add_candidate(
+                self._record,
+                candidate,
+                number=number,
+                role=role,
+                columns=cost_of(
+                    candidate.architecture,
+                    self._opened.spec,
+                    context=recipe.context,
+                    batch=recipe.batch,
+                ),
+                parameters=space.space.encode(candidate.architecture),
+            )
+        return self._refresh(candidate.id)
+
+    def record(self, outcome: Outcome) -> CandidateRow:
+        """Store how a job ended, mirror it, and let go of weights and checkpoints not needed."""
+        before = self.rows[outcome.candidate_id].checkpoint
+        stored = replace(outcome, checkpoint=self._relative(outcome.checkpoint))
+        self._store.record_outcome(self._record, stored)
+        row = self._refresh(outcome.candidate_id)
+        if row.state not in ("interrupted", "paused"):
+            self._store.set_checkpoint(self._record, row.candidate_id, None)
+            row = self._refresh(row.candidate_id)
+        self._delete_other_checkpoints(before, row.checkpoint)
+        evaluations = self._store.evaluations(self._record, row.candidate_id)
+        self._mirror.add(row, evaluations)
+        return row
+
+    def note_checkpoint(self, candidate_id: str, checkpoint: CheckpointRef) -> None:
+        """Store a running candidate's safety checkpoint and delete the one before."""
+        before = self.rows[candidate_id].checkpoint
+        relative = self._relative(checkpoint)
+        self._store.set_checkpoint(self._record, candidate_id, relative)
+        self.rows[candidate_id] = replace(self.rows[candidate_id], checkpoint=relative)
+        self._delete_other_checkpoints(before, relative)
+
+    def checkpoint_of(self, row: CandidateRow) -> CheckpointRef | None:
+        """Return a candidate's checkpoint with an absolute path, None if it is not there."""
+        if row.checkpoint is None:
+            return None
+        path = self._opened.folder / row.checkpoint.uri
+        return replace(row.checkpoint, uri=str(path)) if path.is_file() else None
+
+    def keep_only(self, wanted: set[str]) -> None:
+        """Delete the weights of all candidates but some; rows stay."""
+        for row in list(self.rows.values()):
+            if row.model_path and row.candidate_id not in wanted:
+                self._store.drop_model(self._record, row.candidate_id)
+                shutil.rmtree(self._opened.folder / row.model_path, ignore_errors=True)
+                self._refresh(row.candidate_id)
+
+    def finish(self, state: str, summary: Mapping[str, object]) -> None:
+        """Store the study's state and result."""
+        self._store.set_summary(self._record, summary)
+        self._store.set_state(self._record, state)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._mirror.close()
+        self._store.close()
+
+    def _reload(self) -> None:
+        self.rows = {row.candidate_id: row for row in self._store.rows(self._record)}
+
+    def _refresh(self, candidate_id: str) -> CandidateRow:
+        row = self._store.row(self._record, candidate_id)
+        self.rows[candidate_id] = row
+        return row
+
+    def _relative(self, checkpoint: CheckpointRef | None) -> CheckpointRef | None:
+        if checkpoint is None:
+            return None
+        path = Path(checkpoint.uri).relative_to(self._opened.folder)
+        return replace(checkpoint, uri=path.as_posix())
+
+    def _delete_other_checkpoints(
+        self, before: CheckpointRef | None, now: CheckpointRef | None
+    ) -> None:
+        if before is not None and (now is None or now.uri != before.uri):
+            (self._opened.folder / before.uri).unlink(missing_ok=True)
+
+    def _reconcile(self) -> None:
+        """Put right what a crash left: files without a row, rows without a mirrored trial."""
+        folder = self._opened.folder
+        models = {row.model_path for row in self.rows.values() if row.model_path}
+        for path in (folder / MODELS).iterdir():
+            if f"{MODELS}/{path.name}" not in models:
+                shutil.rmtree(path, ignore_errors=True)
+        kept = {row.checkpoint.uri for row in self.rows.values() if row.checkpoint}
+        for path in (folder / CHECKPOINTS).iterdir():
+            if f"{CHECKPOINTS}/{path.name}" not in kept:
+                path.unlink(missing_ok=True)
+        ended = [row for row in self.rows.values() if row.role == "search"]
+        if ended:
+            self._mirror.reconcile(ended, self._store.evaluations(self._record))

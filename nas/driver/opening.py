@@ -1,0 +1,186 @@
+"""Open what a search works on: study file, folder, database, data and space, all checked.
+
+A new study is stored only once everything that can be wrong has been looked at; an existing one
+is held to what it was begun with.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from nas.config import StudyConfig, identity_diff
+from nas.data import PreparedData, source_changed
+from nas.errors import ConfigError, DataError, InputError
+from nas.records import Recipe, TaskSpec
+from nas.space import BoundSpace
+from nas.store.rows import StudyRecord
+from nas.store.store import Store
+from nas.study import DATABASE, studies_folder
+from nas.tasks import Task, task_class
+from nas.training.schedule import auto_rate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedStudy:
+    """All that a search works on.
+
+    Attributes:
+        config: The checked study file.
+        folder: The study's folder, absolute.
+        store: Its database, open.
+        record: The study as stored.
+        prepared: Its data.
+        spec: What a model must fit.
+        space: Its space under its constraints.
+        recipe: How candidates are trained.
+    """
+
+    config: StudyConfig
+    folder: Path
+    store: Store
+    record: StudyRecord
+    prepared: PreparedData
+    spec: TaskSpec
+    space: BoundSpace
+    recipe: Recipe
+
+
+def open_for_search(config: StudyConfig, *, fresh: bool = False) -> OpenedStudy:
+    """Open the study of a config, or make it.
+
+    Args:
+        config: The study file.
+        fresh: Move an existing study of the name aside and begin anew.
+
+    Raises:
+        NasError: If anything is wrong; nothing that exists is changed then.
+    """
+    folder = (studies_folder() / config.name).absolute()
+    if fresh and folder.exists():
+        move_aside(folder)
+    _make_folder(folder)
+    existing = _existing(folder, config)
+    if existing is not None:
+        _check_identity(existing, config)
+    prepared = _prepare(folder, config, existing)
+    task = _task_for(config)
+    spec = task.spec(prepared)
+    space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
+    store = Store.open(folder / DATABASE, create=True)
+    record = _stored(store, config, prepared, spec)
+    return OpenedStudy(
+        config=config,
+        folder=folder,
+        store=store,
+        record=record,
+        prepared=prepared,
+        spec=spec,
+        space=space,
+        recipe=recipe_of(config),
+    )
+
+
+def recipe_of(config: StudyConfig) -> Recipe:
+    """Return the recipe of a study's candidates, with everything open decided."""
+    return config.recipe.resolve(auto_rate(config.recipe.tokens_per_step), config.budget.tokens)
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a study's folder to the first free `NAME.N` and return where it is now."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    return folder.rename(target)
+
+
+def _task_for(config: StudyConfig) -> type[Task]:
+    """Return the task's class, if the space's family carries its head."""
+    from nas.families import shape_class
+
+    task, family = task_class(config.task.name), shape_class(config.space.family)
+    if task.head not in family.heads:
+        raise ConfigError(
+            f"study '{config.name}': family '{family.family}' does not serve task "
+            f"'{task.name}': it has no {task.head} head"
+        )
+    return task
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("models", "checkpoints"):
+            (folder / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot write the study here: {error.strerror}; "
+            "choose another place with NAS_STUDIES"
+        ) from error
+
+
+def _existing(folder: Path, config: StudyConfig) -> StudyRecord | None:
+    if not (folder / DATABASE).exists():
+        return None
+    with Store.open(folder / DATABASE, create=True) as store:
+        return store.study(config.name) if config.name in store.studies() else None
+
+
+def _check_identity(record: StudyRecord, config: StudyConfig) -> None:
+    changes = identity_diff(record.identity, config.identity())
+    if changes:
+        raise InputError(
+            f"study '{config.name}' exists with another setting: {'; '.join(changes)}; "
+            "give the new one another --name, or move the old one aside with --fresh"
+        )
+
+
+def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> PreparedData:
+    if record is None:
+        return _task_for(config).prepare(
+            config.task.data, folder / "data", split=config.split, context=config.recipe.context
+        )
+    prepared = PreparedData.open(folder / "data")
+    if prepared.info.fingerprint != record.data_fingerprint:
+        raise DataError(
+            f"{folder / 'data'}: is not the data that study '{config.name}' began with; "
+            "put it back, or begin anew with --fresh"
+        )
+    if Path(config.task.data).exists() and source_changed(prepared, config.task.data):
+        raise InputError(
+            f"study '{config.name}': {config.task.data} has changed since the study began; "
+            "give the new search another --name, or move the old one aside with --fresh"
+        )
+    return prepared
+
+
+def _stored(
+    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec
+) -> StudyRecord:
+    if config.name in store.studies():
+        record = store.study(config.name)
+        store.update_config(record, config.to_plain())
+        return record
+    return store.create_study(
+        config.name,
+        config=config.to_plain(),
+        identity=config.identity(),
+        rungs=config.rungs,
+        objectives=config.objectives,
+        data_fingerprint=prepared.info.fingerprint,
+        task_spec=spec,
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("transformer-nas", "torch", "optuna", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -1,0 +1,470 @@
+"""The driver's loop: keep the workers busy, write down what they report, end well.
+
+Only this process writes the database. It imports no torch: building and training is the workers'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nas.device import check_device_name, cpu_count
+from nas.driver.events import (
+    CandidateEnded,
+    CandidateStarted,
+    FinalsStarted,
+    Listener,
+    Note,
+    SearchStarted,
+)
+from nas.driver.finalists import Entrant, entrants, summarise
+from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
+from nas.driver.opening import OpenedStudy
+from nas.driver.pace import CAUTION, Pace
+from nas.driver.stopping import Stop
+from nas.errors import NasError
+from nas.executors import Executor
+from nas.records import (
+    FAILED_STATES,
+    Architecture,
+    Candidate,
+    Job,
+    Numerics,
+    Outcome,
+    Progress,
+)
+from nas.store import ranking
+from nas.store.rows import CandidateRow
+from nas.strategies import Strategy, make_strategy
+
+EVENT_SECONDS = 0.25
+# A measurement reads at least this many tokens of a split, or a tenth of the training budget.
+MIN_EVAL_TOKENS = 65_536
+# So many candidates fail one after another, with none complete, before the search gives up.
+HOPELESS = 8
+# The finals get at most this share of a search's minutes.
+FINALS_SHARE = 0.5
+
+
+@dataclass(slots=True)
+class _Running:
+    row: CandidateRow
+    job: Job
+    tokens: int
+    since: float  # monotonic seconds
+
+
+class Driver:
+    """One run of one search.
+
+    Args:
+        opened: The study.
+        executor: Where jobs run; the caller closes it.
+        listener: Told what happens.
+        stop: Asked whether the user wants to leave.
+    """
+
+    def __init__(
+        self, opened: OpenedStudy, executor: Executor, listener: Listener, stop: Stop
+    ) -> None:
+        self._opened, self._executor = opened, executor
+        self._listener, self._stop = listener, stop
+        self._config, self._record = opened.config, opened.record
+        self.ledger = Ledger(opened)
+        self._strategy: Strategy = make_strategy(
+            self._config.strategy,
+            opened.space,
+            seed=self._config.seed,
+            directions=[ranking.direction(name) for name in self._record.objectives],
+        )
+        self._running: dict[str, _Running] = {}
+        self._pace = Pace()
+        self._begun = time.monotonic()
+        self._elapsed_before = self._earlier_seconds()
+        for row in self.ledger.rows.values():
+            self._learn(row)
+        self._numerics = self._choose_numerics()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of searching, earlier runs included."""
+        return self._elapsed_before + time.monotonic() - self._begun
+
+    def run(self) -> dict[str, Any]:
+        """Search until a limit is reached, then hold the finals.
+
+        Returns:
+            The result (see `finalists.summarise`).
+
+        Raises:
+            SearchInterrupted: If the user asked to stop; everything is kept.
+            NasError: If no candidate can be trained.
+        """
+        self._listener(self._started())
+        resumed = list(self.ledger.unfinished())
+        self._work(self._resumed_jobs(resumed))
+        reason = self._search()
+        summary = self._finals(reason)
+        self.ledger.finish("finished", summary)
+        return summary
+
+    def _search(self) -> str:
+        reasons: list[str] = []
+        self._work(self._search_jobs(reasons))
+        if not self.ledger.complete():
+            raise NasError(self._nothing_learned())
+        return reasons[0]
+
+    def _finals(self, reason: str) -> dict[str, Any]:
+        config = self._config
+        complete = self.ledger.complete()
+        found = entrants(complete, self._reference_id, config.finalists.top)
+        trainings = len(found) * config.finalists.seeds
+        if trainings:
+            event = FinalsStarted(architectures=len(found), trainings=trainings, reason=reason)
+            self._listener(event)
+            self._work(self._final_jobs(found))
+        summary = self._summary()
+        self.ledger.keep_only(self._kept(summary))
+        return summary
+
+    def _work(self, jobs: Iterator[tuple[CandidateRow, Job]]) -> None:
+        """Run jobs, as many at once as there are slots, until there is none left."""
+        pending: Iterator[tuple[CandidateRow, Job]] | None = jobs
+        while pending is not None or self._running:
+            while pending is not None and len(self._running) < self._executor.slots:
+                following = None if self._stop.asked else next(pending, None)
+                if following is None:
+                    pending = None
+                else:
+                    self._start(*following)
+            for event in self._executor.events(EVENT_SECONDS) if self._running else ():
+                self._take(event)
+            if self._stop.asked:
+                self._leave()
+
+    def _start(self, row: CandidateRow, job: Job) -> None:
+        done = job.checkpoint.tokens if job.checkpoint else 0
+        self._running[row.candidate_id] = _Running(row, job, done, time.monotonic())
+        self._executor.submit(job)
+        self._listener(
+            CandidateStarted(
+                number=row.number,
+                candidate_id=row.candidate_id,
+                role=row.role,
+                seed=row.seed,
+                architecture=row.architecture,
+                columns=row.columns,
+                tokens=done,
+                goal=job.rungs[job.rung],
+            )
+        )
+
+    def _take(self, event: Progress | Outcome) -> None:
+        if isinstance(event, Outcome):
+            self._end(event)
+            return
+        if event.checkpoint is not None:
+            self.ledger.note_checkpoint(event.candidate_id, event.checkpoint)
+        self._running[event.candidate_id].tokens = event.tokens
+        self._listener(event)
+
+    def _end(self, outcome: Outcome) -> None:
+        running = self._running.pop(outcome.candidate_id)
+        row = self.ledger.record(outcome)
+        self._learn(row)
+        if outcome.model_saved and row.role == "search":
+            self.ledger.keep_only(self._kept(None))
+        complete = self.ledger.complete()
+        objective = self.ledger.objective
+        reference = next((r for r in complete if r.architecture_id == self._reference_id), None)
+        self._listener(
+            CandidateEnded(
+                number=running.row.number,
+                role=row.role,
+                outcome=outcome,
+                value=ranking.number_of(row, objective) if row.state == "complete" else None,
+                best=ranking.number_of(complete[0], objective) if complete else None,
+                reference=ranking.number_of(reference, objective) if reference else None,
+                remaining=self.remaining_seconds(),
+            )
+        )
+
+    def _leave(self) -> None:
+        """Let running jobs save themselves, store that, and go."""
+        for candidate_id in self._running:
+            self._executor.cancel(candidate_id)
+        while self._running:
+            for event in self._executor.events(EVENT_SECONDS):
+                self._take(event)
+        self.ledger.finish("interrupted", {"elapsed_seconds": self.elapsed})
+        raise SearchInterrupted
+
+    # What to train next
+
+    def _resumed_jobs(self, rows: list[CandidateRow]) -> Iterator[tuple[CandidateRow, Job]]:
+        for row in rows:
+            yield self._begin(row.candidate, row.number, row.role)
+
+    def _search_jobs(self, reasons: list[str]) -> Iterator[tuple[CandidateRow, Job]]:
+        """Yield proposals until a limit is reached; the reason is left in `reasons`."""
+        while True:
+            history = self.ledger.history()
+            reason = self._limit_reached(len(history))
+            found = None if reason else self._propose(len(history))
+            if found is None:
+                reasons.append(reason or "every feasible shape has been tried")
+                return
+            reason = self._too_late_for(found)
+            if reason:
+                reasons.append(reason)
+                return
+            yield self._begin(self._candidate(found, self._config.seed), len(history), "search")
+
+    def _final_jobs(self, found: list[Entrant]) -> Iterator[tuple[CandidateRow, Job]]:
+        """Yield one seed of every entrant, then the next seed, so that any cut is a fair one."""
+        by_id = {row.architecture_id: row for row in self.ledger.search_rows()}
+        for turn in range(1, self._config.finalists.seeds + 1):
+            for entrant in found:
+                architecture = by_id[entrant.architecture_id].architecture
+                candidate = self._candidate(architecture, self._config.seed + turn)
+                known = self.ledger.rows.get(candidate.id)
+                if known is not None and known.state not in ("running", "interrupted"):
+                    continue
+                if turn > 1 and self._too_late_for(architecture, reserve=False):
+                    self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
+                    return
+                role = "reference" if entrant.is_reference else "finalist"
+                yield self._begin(candidate, entrant.number, role)
+
+    def _propose(self, number: int) -> Architecture | None:
+        reference = self._opened.space.space.reference
+        if number == 0 and reference is not None:
+            return reference
+        return self._strategy.propose(self.ledger.history(), number)
+
+    def _candidate(self, architecture: Architecture, seed: int) -> Candidate:
+        return Candidate(
+            architecture=architecture,
+            recipe=self._opened.recipe,
+            seed=seed,
+            data_fingerprint=self._record.data_fingerprint,
+        )
+
+    def _begin(
+        self, candidate: Candidate, number: int, role: str
+    ) -> tuple[CandidateRow, Job]:
+        row = self.ledger.add(candidate, number=number, role=role)
+        return row, self._job(row)
+
+    def _job(self, row: CandidateRow) -> Job:
+        folder, rungs = self._opened.folder, self._record.rungs
+        final = row.role != "search"
+        return Job(
+            study=self._record.name,
+            candidate=row.candidate,
+            task_spec=self._opened.spec,
+            data=str(self._opened.prepared.folder),
+            rungs=rungs,
+            rung=len(rungs) - 1,
+            numerics=self._numerics,
+            eval_tokens=max(MIN_EVAL_TOKENS, rungs[-1] // 10),
+            splits=("val", "test") if final and self._config.split.test else ("val",),
+            checkpoint=self.ledger.checkpoint_of(row),
+            checkpoint_dir=str(folder / CHECKPOINTS),
+            model_dir=str(folder / MODELS / row.candidate_id),
+            keep_below=None if final else self._keep_below(),
+        )
+
+    # Limits
+
+    def _limit_reached(self, count: int) -> str:
+        limit = self._config.stop.candidates
+        if limit is not None and count >= limit:
+            return f"{limit} candidates"
+        failed = [row for row in self.ledger.search_rows() if row.state in FAILED_STATES]
+        if len(failed) >= HOPELESS and not self.ledger.complete():
+            raise NasError(self._nothing_learned())
+        return ""
+
+    def _too_late_for(self, architecture: Architecture, *, reserve: bool = True) -> str:
+        """Return why a shape cannot be trained in the minutes left; empty if it can."""
+        minutes = self._config.stop.minutes
+        if minutes is None:
+            return ""
+        left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
+        needed = self._predict(architecture)
+        if left <= 0 or (needed is not None and needed * CAUTION > left):
+            return f"{minutes:g} minutes"
+        return ""
+
+    def _finals_seconds(self) -> float:
+        """Return the time to keep for the finals, as far as can be known now."""
+        seeds, minutes = self._config.finalists.seeds, self._config.stop.minutes
+        rows = self.ledger.complete() or self.ledger.search_rows()
+        found = entrants(rows, self._reference_id, self._config.finalists.top)
+        by_id = {row.architecture_id: row for row in rows}
+        each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
+        if not each:
+            return 0.0
+        rounds = sum(each) * seeds / self._executor.slots + max(each) / 2
+        return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
+
+    def _predict(self, architecture: Architecture) -> float | None:
+        from nas.families import cost_of
+
+        recipe = self._opened.recipe
+        columns = cost_of(
+            architecture, self._opened.spec, context=recipe.context, batch=recipe.batch
+        )
+        return self._pace.predict(
+            tokens=self._record.rungs[-1], flops_per_token=columns["train_flops_per_token"]
+        )
+
+    def remaining_seconds(self) -> float | None:
+        """Return an estimate of the seconds to the end of the search; None if unknown."""
+        limits = []
+        if self._config.stop.minutes is not None:
+            limits.append(self._config.stop.minutes * 60 - self.elapsed)
+        rows = self.ledger.search_rows()
+        if self._config.stop.candidates is not None and rows:
+            predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
+            todo = max(0, self._config.stop.candidates - len(rows)) + len(self._running) / 2
+            mean = sum(predicted) / len(predicted)
+            limits.append(todo * mean / self._executor.slots + self._finals_seconds())
+        return max(0.0, min(limits)) if limits else None
+
+    # What is known
+
+    @property
+    def _reference_id(self) -> str | None:
+        reference = self._opened.space.space.reference
+        return None if reference is None else reference.id
+
+    def _keep_below(self) -> float | None:
+        """Return the loss that a model must beat to be among those kept."""
+        if self.ledger.objective != "val_loss":
+            return None
+        kept = [row for row in self.ledger.complete() if row.model_path]
+        if len(kept) < self._config.keep:
+            return None
+        return kept[self._config.keep - 1].metrics["val_loss"]
+
+    def _kept(self, summary: dict[str, Any] | None) -> set[str]:
+        """Return the candidates whose weights are kept: the best, winner and reference."""
+        done = [row for row in self.ledger.rows.values() if row.state == "complete"]
+        best = ranking.best_first(done, self.ledger.objective)
+        kept = [row for row in best if row.model_path]
+        if summary is None:  # the finals are open: keep what was trained for them
+            first = [row for row in kept if row.role == "search"][: self._config.keep]
+            return {row.candidate_id for row in kept if row.role != "search" or row in first}
+        wanted = {row.candidate_id for row in kept[: self._config.keep]}
+        for architecture_id in (summary["winner"], self._reference_id):
+            own = [row for row in kept if row.architecture_id == architecture_id]
+            wanted.update(row.candidate_id for row in own[:1])
+        return wanted
+
+    def _summary(self) -> dict[str, Any]:
+        groups: dict[str, list[CandidateRow]] = {}
+        for row in self.ledger.rows.values():
+            if row.role != "search":
+                groups.setdefault(row.architecture_id, []).append(row)
+        finalists = [
+            ranking.FinalistGroup(
+                architecture_id=architecture_id,
+                is_reference=architecture_id == self._reference_id,
+                rows=tuple(rows),
+            )
+            for architecture_id, rows in groups.items()
+        ]
+        summary = summarise(
+            finalists, self.ledger.complete(), self.ledger.objective, self._reference_id
+        )
+        return summary | {"elapsed_seconds": self.elapsed}
+
+    def _earlier_seconds(self) -> float:
+        """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
+        stored = (self._record.summary or {}).get("elapsed_seconds", 0.0)
+        busy = sum(_busy_seconds(row) for row in self.ledger.rows.values())
+        return max(float(stored), busy / self._executor.slots)
+
+    def _learn(self, row: CandidateRow) -> None:
+        if row.state == "complete":
+            self._pace.learn(
+                tokens=row.tokens,
+                flops_per_token=row.columns["train_flops_per_token"],
+                seconds=_busy_seconds(row),
+            )
+
+    def _choose_numerics(self) -> Numerics:
+        """Return the study's numerics, chosen at its beginning or for a new kind of device."""
+        wanted = check_device_name(self._config.device)
+        known = self._record.numerics
+        if known is not None and wanted in ("auto", known.device):
+            return known
+        reference = self._opened.space.space.reference or self._strategy.propose((), 0)
+        assert reference is not None, "a bound space has a feasible shape"
+        candidate = self._candidate(reference, self._config.seed)
+        asked = Numerics(
+            device=wanted,
+            precision=self._config.recipe.precision,
+            attention="auto",
+            threads=threads_of(self._executor.slots),
+        )
+        rungs = self._record.rungs
+        numerics = self._executor.probe(
+            Job(
+                study=self._record.name,
+                candidate=candidate,
+                task_spec=self._opened.spec,
+                data=str(self._opened.prepared.folder),
+                rungs=rungs,
+                rung=0,
+                numerics=asked,
+                eval_tokens=MIN_EVAL_TOKENS,
+            )
+        )
+        self._opened.store.set_numerics(self._record, numerics)
+        return numerics
+
+    def _started(self) -> SearchStarted:
+        stop = self._config.stop
+        return SearchStarted(
+            study=self._record.name,
+            folder=self._opened.folder,
+            resumed=len(self.ledger.rows),
+            slots=self._executor.slots,
+            numerics=self._numerics,
+            rungs=self._record.rungs,
+            max_candidates=stop.candidates,
+            max_seconds=None if stop.minutes is None else stop.minutes * 60,
+            elapsed=self.elapsed,
+            objective=self.ledger.objective,
+        )
+
+    def _nothing_learned(self) -> str:
+        rows = self.ledger.search_rows()
+        failed = [row for row in rows if row.state in FAILED_STATES]
+        if not failed:
+            return f"study '{self._record.name}': no candidate was trained within its limits"
+        last = failed[-1]
+        return (
+            f"study '{self._record.name}': {len(failed)} of {len(rows)} candidates failed and none "
+            f"is complete; the last one {last.state}: {last.error or 'no message'}; "
+            f"see: nas trials {self._record.name} --state {last.state}"
+        )
+
+
+class SearchInterrupted(KeyboardInterrupt):  # noqa: N818  # an interrupt, not an error
+    """The user stopped the search; everything is kept and the same call goes on."""
+
+
+def threads_of(slots: int) -> int:
+    """Return the CPU threads of one worker: more than one only where a worker is alone."""
+    return 1 if slots > 1 else min(2, cpu_count())
+
+
+def _busy_seconds(row: CandidateRow) -> float:
+    return sum(row.timings.get(name, 0.0) for name in ("build", "run", "save"))

@@ -1,0 +1,64 @@
+"""The table of executors: where jobs run. Adding one is a module and a row in `EXECUTORS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Protocol
+
+from nas.errors import NotFoundError, nearest
+from nas.records import Job, Numerics, Outcome, Progress
+
+EXECUTORS: dict[str, str] = {
+    "inline": "nas.executors.inline:InlineExecutor",
+    "processes": "nas.executors.processes:ProcessExecutor",
+}
+
+
+class Executor(Protocol):
+    """Runs jobs and tells how they go. It owns its workers; the driver owns everything else.
+
+    All methods are called from one thread.
+
+    Attributes:
+        slots: Jobs that can run at once.
+    """
+
+    slots: int
+
+    def __init__(self, *, workers: int, threads: int) -> None: ...
+
+    def probe(self, job: Job) -> Numerics:
+        """Choose the numerics where jobs will run (see `worker.probe`)."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Start a job; at most `slots` may run at once."""
+        ...
+
+    def events(self, timeout: float) -> list[Progress | Outcome]:
+        """Return what happened since the last call, waiting up to `timeout` seconds for one."""
+        ...
+
+    def cancel(self, candidate_id: str) -> None:
+        """Ask a running job to save and stop; its outcome still comes."""
+        ...
+
+    def close(self) -> None:
+        """End the workers; jobs still running are lost back to their last checkpoint."""
+        ...
+
+
+def make_executor(name: str, *, workers: int, threads: int) -> Executor:
+    """Start an executor by its name.
+
+    Raises:
+        NotFoundError: If the name is unknown.
+    """
+    if name not in EXECUTORS:
+        raise NotFoundError(
+            f"unknown executor '{name}'; known: {', '.join(EXECUTORS)}{nearest(name, EXECUTORS)}"
+        )
+    module, _, attribute = EXECUTORS[name].partition(":")
+    kind: Any = getattr(import_module(module), attribute)
+    made: Executor = kind(workers=workers, threads=threads)
+    return made

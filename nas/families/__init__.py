@@ -1,0 +1,153 @@
+"""The table of model families, and the way from an architecture's record to its shape.
+
+A family is a folder of two files. `shape.py` (no torch) holds the searchable fields, the rules
+that make a shape valid, the closed-form cost and the native configuration; `module.py` holds the
+torch module. Adding a family is such a folder and a row in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, ClassVar, Protocol, Self
+
+from nas.errors import NotFoundError, ShapeError, nearest
+from nas.records import Architecture, ShapeValue, TaskSpec
+
+FAMILIES: dict[str, str] = {
+    "llama": "nas.families.llama.shape:LlamaShape",
+}
+
+
+class Shape(Protocol):
+    """What every family's shape offers; a frozen dataclass whose fields are the searchable ones.
+
+    Attributes:
+        family: The family's name, a key of `FAMILIES`.
+        heads: The heads it can carry: causal_lm, classify, seq2seq.
+        module: Import string of its torch module, built as `Module(shape, task_spec)`.
+        per_layer: Fields that may hold one number a layer.
+        description: One line for `nas families`.
+    """
+
+    family: ClassVar[str]
+    heads: ClassVar[frozenset[str]]
+    module: ClassVar[str]
+    per_layer: ClassVar[frozenset[str]]
+    description: ClassVar[str]
+
+    def __init__(self, **fields: Any) -> None: ...
+
+    def canonical(self) -> dict[str, ShapeValue]:
+        """Return the fields in canonical form: defaults left out, equal lists collapsed."""
+        ...
+
+    @classmethod
+    def valid(cls, fields: Mapping[str, Any]) -> Any:
+        """Say which shapes obey the family's own rules.
+
+        Args:
+            fields: Every field by name. A value is a number or a numpy array; a per-layer field
+                is one such value or a list of them, one a layer. Arrays broadcast.
+
+        Returns:
+            A bool, or a bool array of the broadcast size.
+        """
+        ...
+
+    @classmethod
+    def cost(
+        cls, fields: Mapping[str, Any], spec: TaskSpec, *, context: int, batch: int
+    ) -> dict[str, Any]:
+        """Return the closed-form columns that constraints, tables and rate rules use.
+
+        Args:
+            fields: As for `valid`; all shapes must be valid.
+            spec: Vocabulary and head.
+            context: Tokens an example, T.
+            batch: Examples a training step, B (for memory).
+
+        Returns:
+            Numbers, or arrays of the broadcast size: `params` (stored weights),
+            `non_embedding_params`, `flops_per_token` (forward, multiply and add counted apart),
+            `train_flops_per_token` and `train_memory_bytes` (fp32 state and saved activations).
+        """
+        ...
+
+    def native_config(self, spec: TaskSpec) -> dict[str, Any] | None:
+        """Return the transformers `config.json`, or None if no native class has this shape."""
+        ...
+
+    def uniform(self) -> Self:
+        """Return the smallest shape, equal in all layers, that can hold the same function."""
+        ...
+
+
+def shape_class(family: str) -> type[Shape]:
+    """Return the shape class of a family.
+
+    Raises:
+        NotFoundError: If the family is unknown.
+    """
+    if family not in FAMILIES:
+        raise NotFoundError(
+            f"unknown family '{family}'; known: {', '.join(FAMILIES)}{nearest(family, FAMILIES)}"
+        )
+    loaded: type[Shape] = _load(FAMILIES[family])
+    return loaded
+
+
+def module_class(family: str) -> Any:
+    """Return the torch module class of a family; imports torch."""
+    return _load(shape_class(family).module)
+
+
+def architecture(family: str, **fields: Any) -> Architecture:
+    """Return the canonical architecture of a family and its fields.
+
+    Raises:
+        NotFoundError: If the family is unknown.
+        ShapeError: If a field is unknown or missing, or the shape breaks the family's rules.
+    """
+    return Architecture(family=family, shape=_make(shape_class(family), fields).canonical())
+
+
+def shape_of(architecture: Architecture) -> Shape:
+    """Return the checked shape that an architecture describes.
+
+    Raises:
+        NotFoundError: If the family is unknown.
+        ShapeError: If the fields do not make a valid shape.
+    """
+    return _make(shape_class(architecture.family), dict(architecture.shape))
+
+
+def cost_of(
+    architecture: Architecture, spec: TaskSpec, *, context: int, batch: int
+) -> dict[str, float]:
+    """Return the closed-form columns of one architecture (see `Shape.cost`)."""
+    shape = shape_of(architecture)
+    fields = {name: getattr(shape, name) for name in type(shape).__dataclass_fields__}  # type: ignore[attr-defined]  # every Shape is a dataclass
+    columns = type(shape).cost(fields, spec, context=context, batch=batch)
+    return {name: float(value) for name, value in columns.items()}
+
+
+def _make(kind: type[Shape], fields: Mapping[str, Any]) -> Shape:
+    known = kind.__dataclass_fields__  # type: ignore[attr-defined]  # every Shape is a dataclass
+    for name in fields:
+        if name not in known:
+            raise ShapeError(
+                f"family '{kind.family}' has no field '{name}'; "
+                f"it has {', '.join(known)}{nearest(name, known)}"
+            )
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ShapeError(f"family '{kind.family}': {error}") from error
+
+
+@cache
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,242 @@
+"""The Llama decoder as a torch module whose state dict is the native one.
+
+Query/key/value and gate/up projections run fused, one product instead of three or two, and are
+written and read under transformers' names.
+
+Shapes: B batch, T sequence, D d_model, H query heads, G key/value heads, K head_dim, F d_ff,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
+from nas.families.ops import attend, rms_norm, rotary_table, split_heads, swiglu
+from nas.records import TaskSpec
+
+LayerCache = tuple[Tensor, Tensor]
+
+
+class FusedLinear(nn.Linear):
+    """Several bias-free projections of one input as one product.
+
+    `owner` reads and writes them apart in its state dict, under their native names.
+
+    Args:
+        owner: The module that this one is the attribute `fused` of.
+        n_in: Width of the input.
+        parts: Output width of each projection by its native name.
+    """
+
+    def __init__(self, owner: nn.Module, n_in: int, parts: Mapping[str, int]) -> None:
+        super().__init__(n_in, sum(parts.values()), bias=False)
+        self.parts = dict(parts)
+        owner.register_state_dict_post_hook(_split_parts)
+        owner.register_load_state_dict_pre_hook(_join_parts)
+
+
+def _split_parts(owner: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    parts: dict[str, int] = owner.fused.parts  # type: ignore[assignment,union-attr]  # a FusedLinear
+    rows = state.pop(f"{prefix}fused.weight").split(list(parts.values()))
+    state.update({f"{prefix}{name}.weight": row for name, row in zip(parts, rows, strict=True)})
+
+
+def _join_parts(owner: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    keys = [f"{prefix}{name}.weight" for name in owner.fused.parts]  # type: ignore[union-attr]  # a FusedLinear
+    if all(key in state for key in keys):
+        state[f"{prefix}fused.weight"] = torch.cat([state.pop(key) for key in keys])
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learned scale."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        return rms_norm(x_BTD, self.weight, RMS_NORM_EPS)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query self-attention with rotary positions."""
+
+    def __init__(self, d_model: int, n_head: int, n_kv_head: int, head_dim: int) -> None:
+        super().__init__()
+        self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, head_dim
+        kv_width = n_kv_head * head_dim
+        self.fused = FusedLinear(
+            self, d_model, {"q_proj": n_head * head_dim, "k_proj": kv_width, "v_proj": kv_width}
+        )
+        self.o_proj = nn.Linear(n_head * head_dim, d_model, bias=False)
+
+    def forward(
+        self, x_BTD: Tensor, rotary: LayerCache, kernel: str, past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Mix positions; `past` holds earlier keys and values, each (B, G, S, K)."""
+        batch, length, _ = x_BTD.shape
+        heads = self.fused(x_BTD).view(batch, length, -1, self.head_dim)
+        q, k, v = split_heads(heads, self.n_head, *rotary)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        mixed = attend(q, k, v, causal=True, kernel=kernel)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1)), (k, v)
+
+
+class FeedForward(nn.Module):
+    """The SwiGLU feed-forward."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.fused = FusedLinear(self, d_model, {"gate_proj": d_ff, "up_proj": d_ff})
+        self.down_proj = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Map each position on its own."""
+        out: Tensor = self.down_proj(swiglu(self.fused(x_BTD)))
+        return out
+
+
+class Block(nn.Module):
+    """One decoder layer: attention, then feed-forward, each normalised before and added."""
+
+    def __init__(self, shape: LlamaShape, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(
+            shape.d_model, shape.n_head, shape.kv_heads[layer], shape.head_size
+        )
+        self.mlp = FeedForward(shape.d_model, shape.ff_widths[layer])
+        self.input_layernorm = RMSNorm(shape.d_model)
+        self.post_attention_layernorm = RMSNorm(shape.d_model)
+
+    def forward(
+        self, x_BTD: Tensor, rotary: LayerCache, kernel: str, past: LayerCache | None, drop: float
+    ) -> tuple[Tensor, LayerCache]:
+        """Return the layer's output and its keys and values."""
+        mixed, present = self.self_attn(self.input_layernorm(x_BTD), rotary, kernel, past)
+        x_BTD = x_BTD + F.dropout(mixed, drop, self.training)
+        update = self.mlp(self.post_attention_layernorm(x_BTD))
+        return x_BTD + F.dropout(update, drop, self.training), present
+
+
+class _Backbone(nn.Module):
+    """Embedding, blocks and final norm under the native prefix `model.`."""
+
+    def __init__(self, shape: LlamaShape, vocab_size: int) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
+        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
+        self.norm = RMSNorm(shape.d_model)
+
+
+class Llama(nn.Module):
+    """A Llama language model.
+
+    Args:
+        shape: A checked shape.
+        spec: Vocabulary and longest context.
+
+    Attributes:
+        kernel: Attention kernel, `sdpa` or `bmm`.
+        dropout: Share of each residual update that training drops; part of the recipe, not of
+            the architecture.
+    """
+
+    def __init__(self, shape: LlamaShape, spec: TaskSpec) -> None:
+        super().__init__()
+        self.shape, self.spec = shape, spec
+        self.kernel, self.dropout = "sdpa", 0.0
+        self.model = _Backbone(shape, spec.vocab_size)
+        if not shape.tied:
+            self.lm_head = nn.Linear(shape.d_model, spec.vocab_size, bias=False)
+        self._rotary: LayerCache | None = None
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Return the logits of each next token, shape (B, T, V)."""
+        return self.step(ids_BT, None)[0]
+
+    def step(
+        self, ids_BT: Tensor, past: list[LayerCache] | None
+    ) -> tuple[Tensor, list[LayerCache]]:
+        """Return logits and the keys and values to hand to the next call.
+
+        Args:
+            ids_BT: The next token ids.
+            past: What the previous call returned; None at the beginning.
+        """
+        start = past[0][0].shape[2] if past else 0
+        x_BTD = self.model.embed_tokens(ids_BT)
+        rotary = self._angles(start, ids_BT.shape[1], x_BTD)
+        present = []
+        for index, block in enumerate(self.model.layers):
+            x_BTD, kept = block(
+                x_BTD, rotary, self.kernel, past[index] if past else None, self.dropout
+            )
+            present.append(kept)
+        return F.linear(self.model.norm(x_BTD), self.output_weight), present
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output layer's weights, shape (V, D)."""
+        weight = self.model.embed_tokens.weight if self.shape.tied else self.lm_head.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def _angles(self, start: int, length: int, x_BTD: Tensor) -> LayerCache:
+        end = start + length
+        table = self._rotary
+        if table is None or len(table[0]) < end or table[0].device != x_BTD.device:
+            cos, sin = rotary_table(
+                max(end, self.spec.context), self.shape.head_size, ROPE_THETA
+            )
+            table = self._rotary = (cos.to(x_BTD.device), sin.to(x_BTD.device))
+        return table[0][start:end], table[1][start:end]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw fresh weights on the CPU; the same generator state gives the same weights."""
+        depth = 1 / math.sqrt(2 * self.shape.n_layer)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 1:
+                nn.init.ones_(weight)
+                continue
+            std = 0.02 if "embed" in name or "lm_head" in name else weight.shape[1] ** -0.5
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                std *= depth
+            nn.init.normal_(weight, std=std, generator=generator)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Return the matrices inside the blocks, whose learning rate scales with width."""
+        return [weight for weight in self.model.layers.parameters() if weight.ndim == 2]
+
+
+def pad_state(shape: LlamaShape, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of `shape.uniform()` that computes exactly the same function.
+
+    Feed-forward columns are added as zeros: a zero gate makes a zero product. Key/value heads are
+    repeated: each copy serves fewer query heads, with the same keys and values.
+    """
+    target = shape.uniform()
+    padded = dict(state)
+    for layer, (d_ff, kv) in enumerate(zip(shape.ff_widths, shape.kv_heads, strict=True)):
+        prefix, extra = f"model.layers.{layer}.", target.ff_widths[0] - d_ff
+        for name, pad in (
+            ("gate_proj", (0, 0, 0, extra)),
+            ("up_proj", (0, 0, 0, extra)),
+            ("down_proj", (0, extra)),
+        ):
+            key = f"{prefix}mlp.{name}.weight"
+            padded[key] = F.pad(state[key], pad).contiguous()
+        for name in ("k_proj", "v_proj"):
+            key = f"{prefix}self_attn.{name}.weight"
+            heads = state[key].view(kv, shape.head_size, -1)
+            copies = heads.repeat_interleave(target.kv_heads[0] // kv, dim=0)
+            padded[key] = copies.reshape(-1, state[key].shape[1]).contiguous()
+    return padded

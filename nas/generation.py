@@ -1,0 +1,111 @@
+"""Sampling: one token after the other from a causal language model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas.errors import InputError
+from nas.records import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: Divides the logits; 0 or less takes the likeliest token.
+        top_k: Only this many of the likeliest tokens; None: all.
+        top_p: Only the likeliest tokens that together reach this probability; None: all. Source:
+            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2019.
+        seed: The same seed gives the same text; None: another one each time.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.temperature):
+            raise InputError(f"temperature: got {self.temperature!r}, expected a finite number")
+        if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
+            raise InputError(f"top_k: got {self.top_k!r}, expected an integer >= 1")
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise InputError(f"top_p: got {self.top_p!r}, expected a number above 0, at most 1")
+        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 1 << 63):
+            raise InputError(f"seed: got {self.seed!r}, expected an integer >= 0")
+
+    def generator(self) -> torch.Generator:
+        """Return a fresh source of random numbers on the CPU, so that devices agree."""
+        generator = torch.Generator()
+        if self.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(self.seed)
+        return generator
+
+    def choose(self, logits_V: Tensor, generator: torch.Generator) -> int:
+        """Return the next token's id from fp32 logits on the CPU."""
+        if self.temperature <= 0:
+            return int(logits_V.argmax())
+        logits_V = logits_V / self.temperature
+        if self.top_k is not None and self.top_k < len(logits_V):
+            least = logits_V.topk(self.top_k).values[-1]
+            logits_V = logits_V.masked_fill(logits_V < least, float("-inf"))
+        probabilities_V = logits_V.softmax(dim=0)
+        if self.top_p is not None:
+            probabilities_V = _nucleus(probabilities_V, self.top_p)
+        return int(torch.multinomial(probabilities_V, 1, generator=generator))
+
+
+def generate_ids(
+    network: nn.Module, prompt: Sequence[int], spec: TaskSpec, sampling: Sampling, limit: int
+) -> Iterator[int]:
+    """Yield new token ids until the end token, which is the last one, or `limit` of them.
+
+    Keys and values of earlier tokens are kept. A text that outgrows the context goes on from its
+    last half context, read anew: rotary positions were trained no further than the context.
+
+    Args:
+        network: A family's module, on any device.
+        prompt: At least one token id.
+        spec: Context and end token.
+        sampling: How tokens are chosen.
+        limit: Largest number of new tokens.
+    """
+    device, generator = next(network.parameters()).device, sampling.generator()
+    window = list(prompt) if len(prompt) <= spec.context else _last_half(prompt, spec.context)
+    unread, past = window, None
+    for _ in range(limit):
+        with torch.inference_mode():
+            logits_BTV, past = network.step(torch.tensor([unread], device=device), past)  # type: ignore[operator]  # every family's module has it
+            token = sampling.choose(logits_BTV[0, -1].float().cpu(), generator)
+        yield token
+        if token == spec.eos_token_id:
+            return
+        window.append(token)
+        unread = [token]
+        if len(window) > spec.context:
+            unread = window = _last_half(window, spec.context)
+            past = None
+
+
+def _last_half(ids: Sequence[int], context: int) -> list[int]:
+    return list(ids[-max(1, context // 2) :])
+
+
+def _nucleus(probabilities_V: Tensor, top_p: float) -> Tensor:
+    """Return the probabilities with all but the likeliest ones, `top_p` in sum, set to 0."""
+    ordered, order = probabilities_V.sort(descending=True)
+    before = ordered.cumsum(dim=0) - ordered
+    return torch.zeros_like(ordered).scatter(0, order, ordered.where(before < top_p, 0.0))
+
+
+def _is_number(value: object) -> bool:
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)  # type: ignore[arg-type]  # a number here

@@ -1,0 +1,264 @@
+"""A model for use: read from a folder or built fresh, saved, and asked for text.
+
+Finding a study's model is the work of `loading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
+from nas.artifact.golden import verify_golden
+from nas.artifact.manifest import TOKENIZER_FILES, file_path
+from nas.artifact.weights import read_network
+from nas.artifact.writing import Written, write_model
+from nas.device import resolve_device
+from nas.errors import ArtifactError, InputError, ShapeError
+from nas.families import shape_of
+from nas.generation import Sampling, generate_ids
+from nas.records import Architecture, TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenizers import Tokenizer
+
+Prompt = TypeVar("Prompt", str, list[int], Tensor)
+
+
+class Model(nn.Module):
+    """A family's network with its record. Its state dict has transformers' names.
+
+    Args:
+        network: The family's module.
+        manifest: What it is and where it came from.
+        folder: The model folder that it was read from; None for a fresh one.
+
+    Attributes:
+        network: As given.
+        manifest: As given.
+        folder: As given.
+    """
+
+    def __init__(self, network: nn.Module, manifest: Manifest, folder: Path | None = None) -> None:
+        super().__init__()
+        self.network, self.manifest, self.folder = network, manifest, folder
+        self.register_state_dict_post_hook(_hide_wrapper)  # type: ignore[no-untyped-call]  # untyped in torch
+        self.register_load_state_dict_pre_hook(_add_wrapper)  # type: ignore[no-untyped-call]  # untyped in torch
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Return the logits of each next token, shape (B, T, V)."""
+        logits: Tensor = self.network(ids_BT)
+        return logits
+
+    @property
+    def architecture(self) -> Architecture:
+        """Family and shape."""
+        return self.manifest.architecture
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """Task, head, vocabulary and context."""
+        return self.manifest.task_spec
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """What was measured when it was trained: split, name, value."""
+        return self.manifest.metrics
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The folder's tokenizer, read when first asked for; None if there is none.
+
+        Raises:
+            ArtifactError: If the file is missing or damaged.
+        """
+        name = TOKENIZER_FILES[0]
+        if self.folder is None or name not in self.manifest.files:
+            return None
+        from tokenizers import Tokenizer
+
+        path = file_path(self.folder, self.manifest, name)
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Prompt:
+        """Return the prompt with its continuation, up to and with the end token.
+
+        A text that outgrows the context goes on from its last half context.
+
+        Args:
+            prompt: Text (bytes that are not whole characters come back as U+FFFD), a list of ids
+                or a tensor of ids, shape (T,) or (1, T). An empty one begins with the begin token.
+            max_new_tokens: Largest number of new tokens.
+            temperature: 0 or less always takes the likeliest token.
+            top_k: Only this many of the likeliest tokens.
+            top_p: Only the likeliest tokens that together reach this probability.
+            seed: The same seed gives the same continuation.
+
+        Raises:
+            InputError: If an argument is out of range, or the prompt has ids that the model does
+                not know.
+        """
+        if type(max_new_tokens) is not int or max_new_tokens < 1:
+            raise InputError(f"max_new_tokens: got {max_new_tokens!r}, expected an integer >= 1")
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        ids = self._prompt_ids(prompt)
+        begun = self._check_ids(ids) or [self._begin()]
+        ids += generate_ids(self.network, begun, self.task_spec, sampling, max_new_tokens)
+        if isinstance(prompt, str):
+            return self._need_tokenizer().decode(ids, skip_special_tokens=True)
+        if isinstance(prompt, Tensor):
+            return torch.tensor(ids, device=prompt.device).view(*prompt.shape[:-1], -1)
+        return ids
+
+    def __repr__(self) -> str:
+        shape = ", ".join(f"{name} {value}" for name, value in self.architecture.shape.items())
+        spec = self.task_spec
+        return (
+            f"Model({self.architecture.family}: {shape}; {self.manifest.params:,} parameters; "
+            f"{spec.task}, context {spec.context}; {self.device})"
+        )
+
+    def _prompt_ids(self, prompt: str | list[int] | Tensor) -> list[int]:
+        if isinstance(prompt, str):
+            return list(self._need_tokenizer().encode(prompt).ids)
+        if isinstance(prompt, Tensor):
+            if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
+                raise InputError(
+                    f"prompt: got {prompt.dtype} of shape {tuple(prompt.shape)}, "
+                    "expected integers of shape (T,) or (1, T)"
+                )
+            return cast("list[int]", prompt.flatten().tolist())
+        if isinstance(prompt, Iterable):
+            return list(prompt)
+        raise InputError(f"prompt: got {type(prompt).__name__}, expected text or token ids")
+
+    def _check_ids(self, ids: list[int]) -> list[int]:
+        size = self.task_spec.vocab_size
+        for token in ids:
+            if type(token) is not int or not 0 <= token < size:
+                raise InputError(f"prompt: got id {token!r}, expected integers 0 to {size - 1}")
+        return ids
+
+    def _begin(self) -> int:
+        begin = self.task_spec.bos_token_id
+        if begin is None:
+            raise InputError("prompt: is empty, and this model has no begin token; write something")
+        return begin
+
+    def _need_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise InputError("prompt: this model has no tokenizer for text; give token ids")
+        return self.tokenizer
+
+
+def load_folder(folder: str | Path, *, device: str = "auto", verify: bool = False) -> Model:
+    """Return the model of a folder, in eval mode.
+
+    Args:
+        folder: A model folder.
+        device: auto (the best one), cpu, cuda, cuda:N or mps.
+        verify: Also compare every file's hash, and the logits of a stored input.
+
+    Raises:
+        ArtifactError: If the folder is incomplete, altered or not a model folder.
+        DeviceError: If the device is unknown or not here.
+    """
+    folder, place = Path(folder), resolve_device(device)
+    manifest = read_manifest(folder)
+    if verify:
+        verify_files(folder, manifest)
+    model = Model(read_network(folder, manifest), manifest, folder).to(place).eval()
+    if verify:
+        verify_golden(model, folder, manifest)
+    return model
+
+
+def build(architecture: Architecture, task_spec: TaskSpec, *, seed: int = 0) -> Model:
+    """Return an untrained model on the CPU; the same seed gives the same weights.
+
+    Raises:
+        ShapeError: If the architecture is not valid or cannot carry the task's head.
+    """
+    from nas.training.loop import fresh_network
+
+    shape = shape_of(architecture)
+    if task_spec.head not in shape.heads:
+        raise ShapeError(
+            f"family '{architecture.family}' has no head '{task_spec.head}'; "
+            f"it has {', '.join(sorted(shape.heads))}"
+        )
+    network = fresh_network(architecture, task_spec, seed).eval()
+    params = sum(weight.numel() for weight in network.parameters())
+    manifest = Manifest(architecture=architecture, task_spec=task_spec, seed=seed, params=params)
+    return Model(network, manifest)
+
+
+def save(model: Model, folder: str | Path) -> Written:
+    """Write a complete model folder, which `load` and transformers read.
+
+    Args:
+        model: From `load` or `build`; its metrics are stored as they are.
+        folder: A new folder, or an older model folder to replace.
+
+    Raises:
+        ArtifactError: If there is something else in its place, or it cannot be written.
+    """
+    if not isinstance(model, Model):
+        raise InputError(
+            f"save: got {type(model).__name__}, expected a model from nas.load or nas.build"
+        )
+    folder = Path(folder).absolute()
+    _check_free(folder)
+    has_tokenizer = TOKENIZER_FILES[0] in model.manifest.files
+    source = model.folder if has_tokenizer else None
+    return write_model(folder, model.state_dict(), model.manifest, tokenizer_dir=source)
+
+
+def _check_free(folder: Path) -> None:
+    try:
+        if not folder.exists() or is_model_folder(folder):
+            return
+        taken = not folder.is_dir() or any(folder.iterdir())
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be written ({error.strerror})") from error
+    if taken:
+        raise ArtifactError(
+            f"{folder}: holds something that is not a model; choose a new folder to save to"
+        )
+
+
+_WRAPPED = "network."
+
+
+def _hide_wrapper(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix + _WRAPPED)]:
+        state[prefix + key.removeprefix(prefix + _WRAPPED)] = state.pop(key)
+
+
+def _add_wrapper(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[prefix + _WRAPPED + key.removeprefix(prefix)] = state.pop(key)

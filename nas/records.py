@@ -1,0 +1,308 @@
+"""The records that cross borders: plain, frozen, JSON in and JSON out, no torch.
+
+What was sampled is what is built, stored and reloaded, because only these travel between the
+search, the workers, the database and the model folders. Rules about values live with whoever
+makes a record: a family checks shapes, `config` checks recipes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+ShapeValue = int | bool | float | str | tuple[int, ...]
+
+# States of a candidate. "running" and "paused" go on; "interrupted" goes on when the search does.
+STATES = (
+    "running",
+    "paused",
+    "complete",
+    "diverged",
+    "oom",
+    "timeout",
+    "failed",
+    "interrupted",
+)
+FAILED_STATES = frozenset({"diverged", "oom", "timeout", "failed"})
+
+# Roles of a candidate. The search ranks "search"; "finalist" and "reference" are retrained from
+# fresh seeds to be compared.
+ROLES = ("search", "finalist", "reference")
+
+
+def canonical_json(plain: Any) -> str:
+    """Return the one JSON text of `plain`: sorted keys, no spaces, no NaN."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def short_hash(plain: Any) -> str:
+    """Return the first 12 hex digits of the sha256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """A family's name and a shape in canonical form (see `families.architecture`).
+
+    Canonical: fields at their default are left out and a per-layer list of equal numbers is one
+    number, so that a field added later keeps the ids of today.
+    """
+
+    family: str
+    shape: Mapping[str, ShapeValue]
+
+    def __post_init__(self) -> None:
+        tidy = {k: tuple(v) if isinstance(v, list) else v for k, v in sorted(self.shape.items())}
+        object.__setattr__(self, "shape", MappingProxyType(tidy))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def id(self) -> str:
+        """The architecture id: 12 hex digits that only family and shape decide."""
+        return short_hash(to_plain(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSpec:
+    """What a model must fit: the task, its head and the sizes that the data decides."""
+
+    task: str
+    head: str  # causal_lm, classify or seq2seq
+    vocab_size: int
+    context: int  # longest input in tokens
+    n_class: int = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    pad_token_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a candidate is trained, whatever its shape and however long."""
+
+    context: int  # tokens an example
+    batch: int  # examples a step
+    rate: float  # base learning rate; hidden matrices get a width-aware share of it
+    weight_decay: float = 0.1  # on matrices only
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0  # largest global norm of the gradient
+    warmup_tokens: int = 0
+    cooldown: float = 0.2  # share of the last rung's tokens over which the rate falls to 0
+    dropout: float = 0.0
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimizer step sees."""
+        return self.context * self.batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """The unit that is trained, paused, resumed, stored, queried and loaded."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    data_fingerprint: str
+
+    @property
+    def id(self) -> str:
+        """The candidate id: 12 hex digits that architecture, recipe, seed and data decide."""
+        return short_hash(to_plain(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """How the arithmetic is done; chosen once a study and device kind, so that runs compare."""
+
+    device: str  # cpu, cuda, cuda:1, mps
+    precision: str  # fp32 or bf16 (autocast; weights and optimizer stay fp32)
+    attention: str  # sdpa or bmm
+    threads: int  # CPU threads of one worker
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointRef:
+    """Where a checkpoint lies and how to know that it is whole."""
+
+    uri: str  # a path
+    sha256: str
+    bytes: int
+    tokens: int  # how far training had come
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Take one candidate from its checkpoint (or from nothing) to a rung. Plain data."""
+
+    study: str
+    candidate: Candidate
+    task_spec: TaskSpec
+    data: str  # folder of the prepared data
+    rungs: tuple[int, ...]  # tokens, ascending; the last one is the full budget
+    rung: int  # index of the rung to reach
+    numerics: Numerics
+    eval_tokens: int  # tokens of each split that a measurement reads at most
+    splits: tuple[str, ...] = ("val",)  # measured at the last rung; earlier rungs read val only
+    checkpoint: CheckpointRef | None = None
+    checkpoint_dir: str | None = None  # where checkpoints are written; None: none are
+    checkpoint_seconds: float = 60.0  # between two safety checkpoints within a rung
+    model_dir: str | None = None  # where the finished model's folder goes; None: not kept
+    keep_below: float | None = None  # write the model folder only if val_loss is below this
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A sign of life from a running job."""
+
+    candidate_id: str
+    tokens: int
+    train_loss: float | None  # mean since the curve's last point
+    seconds: float  # since this job began
+    checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One measurement of a candidate at a rung."""
+
+    rung: int
+    tokens: int
+    seconds: float  # training time up to here, over all jobs of the candidate
+    metrics: Mapping[str, Mapping[str, float]]  # split -> name -> value
+    curve: tuple[tuple[int, float], ...] = ()  # (tokens, mean training loss since the last point)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a job ended."""
+
+    candidate_id: str
+    state: str  # one of STATES, never "running"
+    tokens: int
+    evaluations: tuple[Evaluation, ...] = ()
+    checkpoint: CheckpointRef | None = None
+    model_saved: bool = False
+    model_bytes: int = 0
+    model_sha256: str = ""  # of the manifest, nas.json
+    timings: Mapping[str, float] = field(default_factory=dict)  # seconds: build, train, eval, save
+    error: str = ""
+    traceback: str = ""
+
+
+Record = TypeVar("Record")
+
+
+def to_plain(record: Any) -> Any:
+    """Return `record` as dicts, lists and scalars; fields at their default are left out."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {
+            f.name: to_plain(getattr(record, f.name))
+            for f in dataclasses.fields(record)
+            if not _is_default(f, getattr(record, f.name))
+        }
+    if isinstance(record, Mapping):
+        return {str(key): to_plain(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [to_plain(value) for value in record]
+    return record
+
+
+def from_plain(kind: type[Record], plain: Any) -> Record:
+    """Rebuild a record of `kind` from what `to_plain` returned.
+
+    Raises:
+        TypeError: If a field is unknown or missing, or a value has the wrong type.
+    """
+    return typing.cast(Record, _convert(kind, plain, kind.__name__))
+
+
+def _is_default(f: dataclasses.Field[Any], value: Any) -> bool:
+    if f.default is not dataclasses.MISSING:
+        return bool(value == f.default)
+    if f.default_factory is not dataclasses.MISSING:
+        return bool(value == f.default_factory())
+    return False
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _convert_record(kind, value, where)
+    if kind is ShapeValue:
+        return _shape_value(value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(kind, value, where)
+    if origin is tuple:
+        return _convert_tuple(typing.get_args(kind), value, where)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{where}: expected a mapping, got {type(value).__name__}")
+        item = typing.get_args(kind)[1]
+        return {str(k): _convert(item, v, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _convert_record(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where}: expected a mapping, got {type(value).__name__}")
+    hints = _hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise TypeError(f"{where}: unknown field '{unknown[0]}'")
+    return kind(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in value.items()})
+
+
+def _convert_union(kind: Any, value: Any, where: str) -> Any:
+    options = typing.get_args(kind)
+    if value is None and type(None) in options:
+        return None
+    errors = []
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return _convert(option, value, where)
+        except TypeError as error:
+            errors.append(str(error))
+    raise TypeError("; ".join(errors))
+
+
+def _convert_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{where}: expected a list, got {type(value).__name__}")
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(_convert(items[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if len(items) != len(value):
+        raise TypeError(f"{where}: expected {len(items)} values, got {len(value)}")
+    return tuple(
+        _convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(items, value, strict=True))
+    )
+
+
+def _shape_value(value: Any, where: str) -> ShapeValue:
+    if isinstance(value, (list, tuple)):
+        return _convert_tuple((int, Ellipsis), value, where)
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{where}: expected a number, text or list, got {type(value).__name__}")

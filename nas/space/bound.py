@@ -1,0 +1,235 @@
+"""A space under its constraints for one task: draws, neighbours and counts of feasible shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from functools import cached_property
+from itertools import combinations
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.errors import ConfigError, ShapeError
+from nas.families import cost_of, shape_class
+from nas.records import Architecture, TaskSpec
+from nas.space.feasible import Bools, Constraint, Feasibility
+
+if TYPE_CHECKING:
+    from nas.space.space import SearchSpace
+
+ENUMERABLE = 1 << 22  # shapes that are all looked at, in about 0.3 s
+DRAWS = 1 << 16  # uniform draws where they are not; standard error of a share below 0.2 %
+MOST_TOKENS = 1 << 26  # tokens a step; beyond, 64 bits might not hold the bytes of a large shape
+
+Ranges = dict[str, tuple[int, int]]
+
+
+class _Survey:
+    """What was seen of a space: how many shapes, how many feasible, and the latter's ranges."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.feasible = 0
+        self.ranges: Ranges = {}
+
+    @property
+    def share(self) -> float:
+        """The feasible share of what was seen."""
+        return self.feasible / self.seen
+
+    def add(self, good: Bools, columns: Mapping[str, Any]) -> None:
+        """Count shapes, of which those where `good` are feasible, and widen the ranges."""
+        self.seen += good.size
+        self.feasible += int(good.sum())
+        self.widen(good, columns)
+
+    def widen(self, good: Bools, columns: Mapping[str, Any]) -> None:
+        """Widen the ranges by the columns of the shapes where `good`."""
+        for name in ("params", "flops_per_token"):
+            values = np.broadcast_to(columns[name], good.shape)[good]
+            if values.size:
+                low, high = self.ranges.get(name, (values[0], values[0]))
+                self.ranges[name] = (int(min(low, values.min())), int(max(high, values.max())))
+
+
+class BoundSpace:
+    """The feasible shapes of a space. Not for several threads: it remembers what it found.
+
+    Attributes:
+        space: The space itself.
+        spec: The task's sizes.
+        context: Tokens an example.
+        batch: Examples a step.
+    """
+
+    def __init__(self, space: SearchSpace, spec: TaskSpec, *, context: int, batch: int) -> None:
+        self.space = space
+        self.spec = spec
+        self.context = context
+        self.batch = batch
+        if context * batch > MOST_TOKENS:
+            raise ConfigError(
+                f"recipe: context {context} x batch {batch}: expected at most {MOST_TOKENS} tokens"
+            )
+        self._engine = self._under(space.constraints)
+        if not self._engine.depths:
+            raise ConfigError(self._why_empty())
+        if space.reference is not None and (why := self.why_infeasible(space.reference)):
+            raise ConfigError(f"{space.where}: reference: {why}")
+
+    def feasible(self, architecture: Architecture) -> bool:
+        """Say whether a shape is in the space and satisfies every constraint."""
+        return not self.why_infeasible(architecture)
+
+    def why_infeasible(self, architecture: Architecture) -> str:
+        """Return in one line why a shape is not feasible; empty if it is."""
+        try:
+            self.space.encode(architecture)
+        except ShapeError as error:
+            return str(error)
+        columns = cost_of(architecture, self.spec, context=self.context, batch=self.batch)
+        for constraint in self.space.constraints:
+            value = columns[constraint.column]
+            if not constraint.allows(value):
+                return f"{constraint.column} is {value:,.0f}, {_text(constraint)}"
+        return ""
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw a feasible shape: depth, then width, then the rest in the order of the file.
+
+        Each is uniform among the values that, given those before, lead to a feasible shape.
+        """
+        return self.space.shape(*self._engine.draw(rng))
+
+    def nearest(
+        self, params: Mapping[str, int], *, exclude: Container[str] = frozenset()
+    ) -> Architecture | None:
+        """Return the feasible shape closest to some parameters, by index steps in all slots.
+
+        With dozens of free layers a close one rather than the closest (see `by_distance`).
+
+        Args:
+            params: A point of the space, feasible or not.
+            exclude: Architecture ids that are not wanted.
+
+        Returns:
+            The shape, the same one on every call; None if all feasible ones are excluded.
+
+        Raises:
+            ShapeError: If `params` is no point of the space.
+        """
+        depth, targets = self.space.locate(params)
+        for found_depth, chosen in self._engine.by_distance(depth, targets):
+            found = self.space.shape(found_depth, chosen)
+            if found.id not in exclude:
+                return found
+        return None
+
+    def size(self) -> int:
+        """Return how many shapes the dimensions span, feasible or not."""
+        return sum(self._sizes().values())
+
+    def count(self) -> int | None:
+        """Return how many shapes are feasible; None if there are too many to look at all."""
+        return self._census.feasible if self.enumerable else None
+
+    def feasible_share(self, rng: np.random.Generator) -> float:
+        """Return the share of feasible shapes: exact if `enumerable`, else of uniform draws."""
+        return self._survey(rng).share
+
+    def ranges(self, rng: np.random.Generator) -> Ranges:
+        """Return the smallest and largest `params` and `flops_per_token` of feasible shapes.
+
+        Exact if `enumerable`, else of draws.
+        """
+        return self._survey(rng).ranges
+
+    def architectures(self) -> Iterator[Architecture]:
+        """Yield every feasible shape; meant for spaces that are `enumerable`."""
+        for depth in self._engine.depths:
+            for indexes, _, good in self._engine.blocks(depth):
+                for at in np.flatnonzero(good):
+                    yield self.space.shape(depth, [int(index[at]) for index in indexes])
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether the space is small enough that every shape is looked at."""
+        return self.size() <= ENUMERABLE
+
+    def describe(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Return what `nas spaces` prints: counts, feasible share and ranges, all plain."""
+        survey = self._survey(rng)
+        return {
+            "name": self.space.name,
+            "description": self.space.description,
+            "family": self.space.family,
+            "shapes": self.size(),
+            "feasible": self.count(),
+            "feasible_share": survey.share,
+            "exact": self.enumerable,
+            **{name: list(ends) for name, ends in survey.ranges.items()},
+        }
+
+    @cached_property
+    def _census(self) -> _Survey:
+        """Look at every shape."""
+        census = _Survey()
+        for depth in self.space.layout.depths:
+            for _, fields, good in self._engine.blocks(depth):
+                census.add(good, self._engine.cost(fields))
+        return census
+
+    def _survey(self, rng: np.random.Generator) -> _Survey:
+        """Look at every shape, or at uniform draws; start-up draws make sure of some feasible."""
+        if self.enumerable:
+            return self._census
+        survey = _Survey()
+        weights = [size / self.size() for size in self._sizes().values()]
+        draws_of = zip(self._sizes(), rng.multinomial(DRAWS, weights), strict=True)
+        for depth, draws in draws_of:
+            indexes = [rng.integers(n, size=draws) for n in self.space.layout.sizes(depth)]
+            fields = self.space.layout.fields(depth, indexes)
+            good = np.broadcast_to(self._engine.holds(fields), [draws])
+            survey.add(good, self._engine.cost(fields))
+        for _ in range(30):
+            fields = self.space.layout.fields(*self._engine.draw(rng))
+            survey.widen(np.array([True]), self._engine.cost(fields))
+        return survey
+
+    def _sizes(self) -> dict[int, int]:
+        layout = self.space.layout
+        return {depth: prod(layout.sizes(depth)) for depth in layout.depths}
+
+    def _under(self, constraints: tuple[Constraint, ...]) -> Feasibility:
+        return Feasibility(
+            shape_class(self.space.family),
+            self.space.layout,
+            constraints,
+            self.spec,
+            context=self.context,
+            batch=self.batch,
+        )
+
+    def _why_empty(self) -> str:
+        """Name the fewest constraints that together rule everything out."""
+        for size in range(len(self.space.constraints) + 1):
+            for some in combinations(self.space.constraints, size):
+                if not self._under(some).depths:
+                    return f"{self.space.where}: {self._blame(some)}"
+        raise AssertionError("an empty space that no constraint empties")
+
+    def _blame(self, constraints: tuple[Constraint, ...]) -> str:
+        if not constraints:
+            return (
+                f"dimensions: no shape obeys the rules of family '{self.space.family}' "
+                "(divisibility of heads and widths); widen a dimension"
+            )
+        names = " and ".join(f"{c.name} {c.bound:.15g}" for c in constraints)
+        together = "together rule" if len(constraints) > 1 else "rules"
+        return f"constraints: {names} {together} out every shape; loosen it or widen a dimension"
+
+
+def _text(constraint: Constraint) -> str:
+    side = "above" if constraint.side == "max" else "below"
+    return f"{side} {constraint.name} {constraint.bound:,.15g}"

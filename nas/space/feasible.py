@@ -1,0 +1,364 @@
+"""Which shapes of a space are feasible, decided exactly and without drawing at random.
+
+The family's `valid` and `cost` work on whole arrays, so a box of at most `BLOCK` shapes is decided
+in one call. A larger box is first bounded: if its cheapest or dearest corner is feasible it holds a
+shape; if interval arithmetic shows that a constraint fails everywhere it holds none; otherwise it
+is split. Two things are asked of a family so that boxes of many free layers stay small: `valid`
+judges each layer's number by itself, and `cost` reads a per-layer field only through its sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from heapq import heappop, heappush
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.families import Shape
+from nas.records import TaskSpec
+from nas.space.dimensions import FREE, Dimension, Layout
+from nas.space.interval import highest, hull, lowest
+
+BLOCK = 1 << 15  # about 1 ms a call; larger blocks make the first draws of a region slow
+COARSE = 1 << 12  # points tried for a witness in a box that its bounds do not decide
+PATIENCE = 500  # large boxes opened for the very nearest shape; then a near one will do
+OPEN = -1  # a slot that is not chosen yet
+
+Chosen = tuple[int, ...]  # an index or OPEN for each slot
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Targets = dict[int, Chosen]
+_Block = tuple[Ints, Ints]  # distances, ascending, and the flat cells at them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constraint:
+    """A bound on one closed-form column of the family's cost."""
+
+    column: str
+    side: str  # max or min
+    bound: float
+
+    @property
+    def name(self) -> str:
+        """The key in the YAML file, such as `max_params`."""
+        return f"{self.side}_{self.column}"
+
+    def allows(self, value: Any) -> Any:
+        """Say whether a number, or each of an array, is within the bound."""
+        return value <= self.bound if self.side == "max" else value >= self.bound
+
+
+class Feasibility:
+    """Answers for one space, task and batch; remembers what it found (bounded)."""
+
+    def __init__(
+        self,
+        kind: type[Shape],
+        layout: Layout,
+        constraints: Sequence[Constraint],
+        spec: TaskSpec,
+        *,
+        context: int,
+        batch: int,
+        block: int = BLOCK,
+    ) -> None:
+        self.layout = layout
+        self._kind = kind
+        self._constraints = tuple(constraints)
+        self._spec, self._context, self._batch = spec, context, batch
+        self._block = block
+        self._slots = cache(layout.slots)
+        self._sizes = cache(layout.sizes)
+        self._known: dict[Hashable, bool] = {}
+        self._grid = lru_cache(maxsize=1024)(self._compute_grid)
+        self._domains = lru_cache(maxsize=1024)(self._compute_domains)
+
+    def cost(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the family's cost columns of fields that may be arrays or intervals."""
+        return self._kind.cost(fields, self._spec, context=self._context, batch=self._batch)
+
+    def holds(self, fields: dict[str, Any]) -> Any:
+        """Say which shapes obey the family's rules and every constraint."""
+        good = self._kind.valid(fields)
+        if self._constraints:
+            columns = self.cost(fields)
+            for constraint in self._constraints:
+                good = good & constraint.allows(columns[constraint.column])
+        return good
+
+    @cached_property
+    def depths(self) -> list[int]:
+        """The numbers of layers that have a feasible shape."""
+        return [d for d in self.layout.depths if self._exists(d, self.opening(d))]
+
+    def opening(self, depth: int) -> Chosen:
+        """Return the state in which nothing but the depth is chosen."""
+        return (OPEN,) * len(self._slots(depth))
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, Chosen]:
+        """Draw a feasible shape slot by slot, each uniform among the values that lead to one."""
+        depth = self.depths[rng.integers(len(self.depths))]
+        chosen = self.opening(depth)
+        while self._volume(depth, chosen) > self._block:
+            slot = chosen.index(OPEN)
+            chosen = _put(chosen, slot, _pick(self._alive(depth, chosen, slot), rng))
+        grid = self._grid(depth, chosen)
+        decided = [index for index in chosen if index != OPEN]
+        while grid.ndim:
+            leads = grid.any(axis=tuple(range(1, grid.ndim)), keepdims=True)
+            decided.append(_pick(leads.ravel(), rng))
+            grid = grid[decided[-1]]
+        return depth, tuple(decided)
+
+    def by_distance(self, depth: int, targets: Targets) -> Iterator[tuple[int, Chosen]]:
+        """Yield every feasible shape, those of the fewest index steps from a target first.
+
+        Boxes wait in a heap under the least distance that they may hold. Once `PATIENCE` large ones
+        were opened, which takes many free layers, the fullest state goes first: near, not nearest.
+
+        Args:
+            depth: The target's number of layers.
+            targets: The target's index in each slot, for every depth of the space.
+
+        Yields:
+            Depth and chosen indexes.
+        """
+        rank = self.layout.depths.index
+        heap: list[tuple[int, int, int, Chosen]] = []
+        opened = 0
+
+        def wait(distance: int, depth: int, chosen: Chosen) -> None:
+            hurried = chosen.count(OPEN) - len(chosen) - 1  # below every distance
+            heappush(heap, (hurried if opened > PATIENCE else distance, distance, depth, chosen))
+
+        for start in self.depths:
+            wait(abs(rank(start) - rank(depth)), start, self.opening(start))
+        blocks: dict[tuple[int, Chosen], _Block] = {}
+        while heap:
+            _, distance, depth, chosen = heappop(heap)
+            if self._volume(depth, chosen) > self._block:
+                opened += 1
+                for steps, child in self._children(depth, chosen, targets[depth]):
+                    wait(distance + steps, depth, child)
+                continue
+            if (depth, chosen) not in blocks:
+                blocks[depth, chosen] = self._by_steps(depth, chosen, targets[depth], distance)
+            distances, cells = blocks[depth, chosen]
+            first, stop = np.searchsorted(distances, [distance, distance + 1])
+            for cell in cells[first:stop]:
+                yield depth, self._fill(depth, chosen, int(cell))
+            if stop < len(cells):
+                wait(int(distances[stop]), depth, chosen)
+
+    def blocks(self, depth: int) -> Iterator[tuple[list[Ints], dict[str, Any], Bools]]:
+        """Yield the whole space of a depth in pieces: indexes of each slot, fields, feasible."""
+        sizes = self._sizes(depth)
+        for start in range(0, prod(sizes), self._block):
+            flat = np.arange(start, min(start + self._block, prod(sizes)))
+            indexes = list(np.unravel_index(flat, sizes))
+            fields = self.layout.fields(depth, indexes)
+            yield indexes, fields, np.broadcast_to(self.holds(fields), flat.shape)
+
+    def _alive(self, depth: int, chosen: Chosen, slot: int) -> Bools:
+        """Say which values of an open slot of a large box still lead to a feasible shape."""
+        sure, possible = self._verdicts(depth, chosen, slot)
+        for index in np.flatnonzero(possible & ~sure):
+            sure[index] = self._exists(depth, _put(chosen, slot, index))
+        return sure
+
+    def _exists(self, depth: int, chosen: Chosen) -> bool:
+        """Say whether some completion is feasible."""
+        slots, domains = self._slots_and_domains(depth, chosen)
+        for slot, index in enumerate(chosen):
+            if slots[slot].layout == FREE and index != OPEN and not domains[slot][index]:
+                return False
+        if not all(domain.any() for domain in domains):
+            return False
+        key = self._key(depth, chosen)
+        if key not in self._known:
+            if len(self._known) > 200_000:
+                self._known.clear()
+            self._known[key] = self._search(depth, chosen)
+        return self._known[key]
+
+    def _search(self, depth: int, chosen: Chosen) -> bool:
+        if self._volume(depth, chosen) <= self._block:
+            return bool(self._grid(depth, chosen).any())
+        slots = self._slots(depth)
+        still_open = [slot for slot, index in enumerate(chosen) if index == OPEN]
+        # Free layers last: with all else known the bounds are tight and `_key` merges states.
+        slot = min(still_open, key=lambda s: (slots[s].layout == FREE, s))
+        sure, possible = self._verdicts(depth, chosen, slot)
+        return bool(sure.any()) or any(
+            self._exists(depth, _put(chosen, slot, index)) for index in np.flatnonzero(possible)
+        )
+
+    def _verdicts(self, depth: int, chosen: Chosen, slot: int) -> tuple[Bools, Bools]:
+        """Return which values of a slot surely lead, and which may lead, to a feasible shape."""
+        low = self.layout.fields(depth, self._corner(depth, chosen, slot, 0))
+        high = self.layout.fields(depth, self._corner(depth, chosen, slot, -1))
+        columns = self.cost({name: hull(low[name], high[name]) for name in low})
+        possible: Any = True
+        for constraint in self._constraints:
+            best = lowest if constraint.side == "max" else highest
+            possible = possible & constraint.allows(best(columns[constraint.column]))
+        size = self._sizes(depth)[slot]
+        sure = _any_leading(self.holds(low) | self.holds(high), size)
+        maybe = sure | _any_leading(possible, size)
+        if (maybe & ~sure).any():
+            points = self.layout.fields(depth, self._coarse(depth, chosen, slot))
+            sure |= _any_leading(self.holds(points), size)
+        return sure, maybe
+
+    def _corner(self, depth: int, chosen: Chosen, slot: int, end: int) -> list[Any]:
+        """Return indexes: `slot` along the last axis, the other open slots at their low or high.
+
+        Both values of an open boolean get an axis of their own: more is not dearer there.
+        """
+        slots, domains = self._slots_and_domains(depth, chosen)
+        axes = 1
+        corner: list[Any] = []
+        for s, index in enumerate(chosen):
+            if s == slot:
+                corner.append(np.arange(len(slots[s].values)))
+            elif index != OPEN:
+                corner.append(index)
+            elif isinstance(slots[s].values[0], bool):
+                axes += 1
+                corner.append(np.arange(len(slots[s].values)).reshape(-1, *[1] * (axes - 1)))
+            else:
+                corner.append(int(np.flatnonzero(domains[s])[end]))
+        return corner
+
+    def _coarse(self, depth: int, chosen: Chosen, slot: int) -> list[Any]:
+        """Return indexes: `slot` along the last axis, the other open slots on a coarse grid.
+
+        An axis for each open slot, but one for all free layers of a dimension; the shortest axes
+        keep all their values, the others a share of those that the rules allow.
+        """
+        slots, domains = self._slots_and_domains(depth, chosen)
+        allowed: dict[Hashable, Ints] = {}
+        for s, dimension in enumerate(slots):
+            if chosen[s] == OPEN and s != slot:
+                axis = dimension.name if dimension.layout == FREE else s
+                allowed[axis] = np.flatnonzero(domains[s])
+        budget = COARSE / len(slots[slot].values)
+        axes: dict[Hashable, Ints] = {}
+        for axis, indexes in sorted(allowed.items(), key=lambda item: len(item[1])):
+            most = max(2, int(budget ** (1 / (len(allowed) - len(axes)))))
+            ends = np.linspace(0, len(indexes) - 1, min(most, len(indexes)))
+            picked = indexes[np.unique(ends.round().astype(np.int64))]
+            budget /= len(picked)
+            axes[axis] = picked.reshape(-1, *[1] * (len(axes) + 1))
+        own = {slot: np.arange(len(slots[slot].values))}
+        return [
+            index if index != OPEN else own.get(s, axes.get(s, axes.get(slots[s].name)))
+            for s, index in enumerate(chosen)
+        ]
+
+    def _compute_domains(self, depth: int, scalars: Chosen) -> list[Bools]:
+        """Say for each slot which values the family's rules still allow.
+
+        All of them until every slot but those of free layers is chosen; then a layer's number is
+        judged by itself.
+        """
+        slots = self._slots(depth)
+        domains = [np.ones(len(dimension.values), dtype=bool) for dimension in slots]
+        free = [d for d in self.layout.dimensions if d.layout == FREE]
+        if any(i == OPEN and d.layout != FREE for i, d in zip(scalars, slots, strict=True)):
+            return domains
+        fields = self.layout.fields(depth, [max(index, 0) for index in scalars])
+        grids = np.meshgrid(*[np.asarray(d.values) for d in free], indexing="ij")
+        fields.update({d.name: grid for d, grid in zip(free, grids, strict=True)})
+        allowed = np.broadcast_to(self._kind.valid(fields), [len(d.values) for d in free])
+        for axis, dimension in enumerate(free):
+            others = tuple(a for a in range(len(free)) if a != axis)
+            mask = allowed.any(axis=others, keepdims=True).ravel()
+            domains = [mask if s is dimension else m for s, m in zip(slots, domains, strict=True)]
+        return domains
+
+    def _slots_and_domains(
+        self, depth: int, chosen: Chosen
+    ) -> tuple[tuple[Dimension, ...], list[Bools]]:
+        return self._slots(depth), self._domains(depth, self._scalars(depth, chosen))
+
+    def _scalars(self, depth: int, chosen: Chosen) -> Chosen:
+        """Return the state with every free layer opened."""
+        slots = self._slots(depth)
+        return tuple(OPEN if d.layout == FREE else i for i, d in zip(chosen, slots, strict=True))
+
+    def _key(self, depth: int, chosen: Chosen) -> Hashable:
+        """Return what decides whether a completion exists.
+
+        With all else chosen, free layers matter by how many are open and by the sum of the others.
+        """
+        slots = self._slots(depth)
+        if any(i == OPEN and d.layout != FREE for i, d in zip(chosen, slots, strict=True)):
+            return depth, chosen
+        sums = []
+        for dimension in self.layout.dimensions:
+            if dimension.layout == FREE:
+                own = [i for i, d in zip(chosen, slots, strict=True) if d is dimension]
+                done = [dimension.values[i] for i in own if i != OPEN]
+                sums.append((len(done), sum(done)))
+        return depth, self._scalars(depth, chosen), tuple(sums)
+
+    def _volume(self, depth: int, chosen: Chosen) -> int:
+        """Return the number of completions, feasible or not."""
+        return prod(self._open_sizes(depth, chosen))
+
+    def _open_sizes(self, depth: int, chosen: Chosen) -> list[int]:
+        sizes = self._sizes(depth)
+        return [n for n, index in zip(sizes, chosen, strict=True) if index == OPEN]
+
+    def _compute_grid(self, depth: int, chosen: Chosen) -> Bools:
+        """Say which completions are feasible, an axis for each open slot."""
+        sizes = self._open_sizes(depth, chosen)
+        axes = iter(np.ogrid[tuple(slice(n) for n in sizes)])
+        indexes = [next(axes) if index == OPEN else index for index in chosen]
+        fields = self.layout.fields(depth, indexes)
+        return np.broadcast_to(self.holds(fields), sizes).copy()
+
+    def _children(self, depth: int, chosen: Chosen, target: Chosen) -> Iterator[tuple[int, Chosen]]:
+        slot = chosen.index(OPEN)
+        for index in np.flatnonzero(self._alive(depth, chosen, slot)):
+            yield abs(int(index) - target[slot]), _put(chosen, slot, index)
+
+    def _by_steps(self, depth: int, chosen: Chosen, target: Chosen, distance: int) -> _Block:
+        """Return a block's feasible cells and their distances, which start at `distance`."""
+        axes = np.ogrid[tuple(slice(n) for n in self._open_sizes(depth, chosen))]
+        goals = [goal for goal, index in zip(target, chosen, strict=True) if index == OPEN]
+        grid = self._grid(depth, chosen)
+        distances = np.full(grid.shape, distance)
+        for axis, goal in zip(axes, goals, strict=True):
+            distances += abs(axis - goal)
+        cells = np.flatnonzero(grid)
+        order = np.argsort(distances.ravel()[cells], kind="stable")
+        return distances.ravel()[cells][order], cells[order]
+
+    def _fill(self, depth: int, chosen: Chosen, cell: int) -> Chosen:
+        """Return the full state of a flat cell of a block."""
+        indexes = iter(np.unravel_index(cell, self._open_sizes(depth, chosen)))
+        return tuple(int(next(indexes)) if index == OPEN else index for index in chosen)
+
+
+def _put(chosen: Chosen, slot: int, index: Any) -> Chosen:
+    return (*chosen[:slot], int(index), *chosen[slot + 1 :])
+
+
+def _pick(alive: Bools, rng: np.random.Generator) -> int:
+    indexes = np.flatnonzero(alive)
+    return int(indexes[rng.integers(len(indexes))])
+
+
+def _any_leading(flags: Any, size: int) -> Bools:
+    """Reduce an array that broadcasts to (..., size) to its last axis."""
+    flags = np.asarray(flags)
+    spread = np.broadcast_to(flags, np.broadcast_shapes(flags.shape, (size,)))
+    return np.asarray(spread.reshape(-1, size).any(axis=0))

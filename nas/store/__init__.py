@@ -1,0 +1,5 @@
+"""The study database: tables, queries, migrations and Optuna's mirror; all of our SQLAlchemy.
+
+`store` writes and reads, `rows` is what a query returns, `where` filters rows, `ranking` orders
+them, `mirror` shows them to Optuna. Only the search's driver writes.
+"""

@@ -1,0 +1,333 @@
+"""The study database, read and written: the only way in and out of the tables.
+
+One process writes, the search's driver; any number read meanwhile. Every method is one short
+transaction, and a report that comes twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from nas.errors import InputError, NotFoundError, StoreError, nearest
+from nas.records import (
+    STATES,
+    Candidate,
+    CheckpointRef,
+    Numerics,
+    Outcome,
+    TaskSpec,
+    to_plain,
+)
+from nas.store import engine as db
+from nas.store import queries, schema, writes
+from nas.store import tables as t
+from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
+
+STUDY_STATES = ("running", "interrupted", "finished")
+
+
+class Store:
+    """An open study database. Use `Store.open`, and close it or use it in a `with`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.where = db.shown(engine.url)
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, create: bool = False) -> Self:
+        """Open a database; make or upgrade its tables where that is due.
+
+        Args:
+            url_or_path: A SQLAlchemy URL (sqlite or postgresql), or a path to a SQLite file.
+            create: Whether a missing database, or one without our tables, is made.
+
+        Raises:
+            InputError: If the URL is malformed.
+            NotFoundError: If there is no such database, or no studies in it.
+            StoreError: If it is unreadable, locked or written by a newer release.
+        """
+        url = db.database_url(url_or_path)
+        db.check_file(url, create=create)
+        store = cls(db.make_engine(url))
+        try:
+            store._prepare(create=create)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The database's URL, with its password: not for messages."""
+        return self._engine.url.render_as_string(hide_password=False)
+
+    def create_study(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        rungs: Sequence[int],
+        objectives: Sequence[str],
+        data_fingerprint: str,
+        task_spec: TaskSpec,
+        versions: Mapping[str, str],
+        numerics: Numerics | None = None,
+    ) -> StudyRecord:
+        """Store a new study, in state `running`.
+
+        Raises:
+            InputError: If the database has a study of this name.
+        """
+        values = {
+            "name": name,
+            "state": "running",
+            "config": to_plain(config),
+            "identity": to_plain(identity),
+            "rungs": list(rungs),
+            "objectives": list(objectives),
+            "data_fingerprint": data_fingerprint,
+            "task_spec": to_plain(task_spec),
+            "versions": dict(versions),
+            "numerics": to_plain(numerics),
+            "created_at": writes.now(),
+        }
+        with self._write() as connection:
+            if name in queries.study_names(connection):
+                raise InputError(f"{self.where}: study '{name}' already exists")
+            connection.execute(t.study.insert().values(values))
+        return self.study(name)
+
+    def study(self, name: str) -> StudyRecord:
+        """Return one study.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        with self._read() as connection:
+            record = queries.study(connection, name)
+            names = queries.study_names(connection) if record is None else []
+        if record is None:
+            known = ", ".join(names) or "none"
+            raise NotFoundError(
+                f"{self.where}: no study '{name}'; it holds: {known}{nearest(name, names)}"
+            )
+        return record
+
+    def studies(self) -> list[str]:
+        """Return the names of all studies, oldest first."""
+        with self._read() as connection:
+            return queries.study_names(connection)
+
+    def set_numerics(self, study: StudyRecord, numerics: Numerics) -> None:
+        """Store how the study's arithmetic is done."""
+        self._update_study(study, numerics=to_plain(numerics))
+
+    def set_state(self, study: StudyRecord, state: str) -> None:
+        """Store how the study stands: `running`, `interrupted` or `finished`."""
+        assert state in STUDY_STATES, state
+        self._update_study(study, state=state)
+
+    def set_summary(self, study: StudyRecord, summary: Mapping[str, Any] | None) -> None:
+        """Store the study's result, plain JSON with at least the `winner`'s architecture id."""
+        self._update_study(study, summary=to_plain(summary))
+
+    def update_config(self, study: StudyRecord, config: Mapping[str, Any]) -> None:
+        """Replace the stored configuration; its identity is the caller's to hold fixed."""
+        self._update_study(study, config=to_plain(config))
+
+    def delete_study(self, name: str) -> None:
+        """Delete a study with everything of it in our tables.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        record = self.study(name)
+        with self._write() as connection:
+            connection.execute(t.study.delete().where(t.study.c.study_id == record.study_id))
+
+    def add_candidate(
+        self,
+        study: StudyRecord,
+        candidate: Candidate,
+        *,
+        number: int,
+        role: str,
+        columns: Mapping[str, float],
+        parameters: Mapping[str, int],
+    ) -> bool:
+        """Store a proposed candidate, in state `running`.
+
+        Args:
+            study: Its study.
+            candidate: What will be trained.
+            number: Its place in the order of proposals.
+            role: One of `records.ROLES`.
+            columns: Closed-form columns of its architecture.
+            parameters: The sampler's encoding of its shape.
+
+        Returns:
+            False if the study has this candidate already; then nothing changes.
+        """
+        with self._write() as connection:
+            if queries.candidate_state(connection, study, candidate.id) is not None:
+                return False
+            writes.insert_candidate(
+                connection,
+                study,
+                candidate,
+                number=number,
+                role=role,
+                columns=columns,
+                parameters=parameters,
+            )
+        return True
+
+    def set_candidate_state(self, study: StudyRecord, candidate_id: str, state: str) -> None:
+        """Say that a candidate runs again, or that it was interrupted.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        assert state in STATES, state
+        finished = writes.now() if writes.is_final(state) else None
+        self._update_candidate(study, candidate_id, state=state, finished_at=finished)
+
+    def set_checkpoint(
+        self, study: StudyRecord, candidate_id: str, checkpoint: CheckpointRef | None
+    ) -> None:
+        """Store where a candidate can go on from; None: its checkpoint was deleted.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        self._update_candidate(study, candidate_id, checkpoint=to_plain(checkpoint))
+
+    def record_outcome(self, study: StudyRecord, outcome: Outcome) -> bool:
+        """Store how a job ended: state, measurements, checkpoint, model and error, all or nothing.
+
+        A measurement that is there already stays as it is, and a report that was stored before
+        changes nothing: a complete or failed candidate is final until it is set running again.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        with self._write() as connection:
+            self._check_candidate(connection, study, outcome.candidate_id)
+            return writes.apply_outcome(connection, study, outcome)
+
+    def record_model(
+        self, study: StudyRecord, candidate_id: str, *, path: str, size_bytes: int, sha256: str
+    ) -> None:
+        """Store where a candidate's model folder is, relative to the study's folder.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        with self._write() as connection:
+            self._check_candidate(connection, study, candidate_id)
+            writes.put_model(
+                connection, study, candidate_id, path=path, size_bytes=size_bytes, sha256=sha256
+            )
+
+    def drop_model(self, study: StudyRecord, candidate_id: str) -> None:
+        """Forget a candidate's model folder; fine if it has none."""
+        with self._write() as connection:
+            writes.drop_model(connection, study, candidate_id)
+
+    def rows(self, study: StudyRecord, *, all_rungs: bool = False) -> list[CandidateRow]:
+        """Return the study's candidates in the order of their proposal.
+
+        Args:
+            study: The study.
+            all_rungs: One row for each measurement instead of the last one only.
+        """
+        with self._read() as connection:
+            return queries.candidate_rows(connection, study, all_rungs=all_rungs)
+
+    def row(self, study: StudyRecord, candidate_id: str) -> CandidateRow:
+        """Return one candidate with its last measurement.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        with self._read() as connection:
+            self._check_candidate(connection, study, candidate_id)
+            return queries.candidate_rows(connection, study, candidate_id=candidate_id)[0]
+
+    def evaluations(
+        self, study: StudyRecord, candidate_id: str | None = None
+    ) -> list[EvaluationRow]:
+        """Return all measurements with their curves, of one candidate or of all."""
+        with self._read() as connection:
+            return queries.evaluation_rows(connection, study, candidate_id)
+
+    def _prepare(self, *, create: bool) -> None:
+        with self._read() as connection:
+            if schema.is_current(connection, self.where):
+                return
+        with self._write() as connection:
+            # Asked again: another process may have done it in between.
+            if schema.is_current(connection, self.where):
+                return
+            if schema.has_schema(connection):
+                schema.upgrade_schema(connection)
+            elif create:
+                schema.create_schema(connection)
+            else:
+                raise NotFoundError(f"{self.where}: a database without studies of nas")
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with db.our_errors(self.where), self._engine.begin() as connection:
+            try:
+                yield connection
+            except TypeError as error:  # from_plain met a field that it does not know
+                raise StoreError(f"{self.where}: unreadable record ({error})") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        writing = self._engine.execution_options(**{db.WRITES: True})
+        with db.our_errors(self.where), writing.begin() as connection:
+            yield connection
+
+    def _update_study(self, study: StudyRecord, **values: Any) -> None:
+        with self._write() as connection:
+            here = t.study.c.study_id == study.study_id
+            connection.execute(t.study.update().where(here).values(values))
+
+    def _update_candidate(self, study: StudyRecord, candidate_id: str, **values: Any) -> None:
+        with self._write() as connection:
+            self._check_candidate(connection, study, candidate_id)
+            here = queries.is_candidate(t.candidate, study, candidate_id)
+            connection.execute(t.candidate.update().where(here).values(values))
+
+    def _check_candidate(
+        self, connection: sa.Connection, study: StudyRecord, candidate_id: str
+    ) -> None:
+        if queries.candidate_state(connection, study, candidate_id) is None:
+            raise NotFoundError(f"study '{study.name}': no candidate '{candidate_id}'")

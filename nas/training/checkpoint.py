@@ -1,0 +1,136 @@
+"""Checkpoints: weights, optimizer and progress of one candidate in one safetensors file.
+
+A file is written under a temporary name and renamed, so that a reader finds all of it or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from nas.errors import ArtifactError
+from nas.records import CheckpointRef
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingState:
+    """Where the training of one candidate stands, beside weights and moments."""
+
+    step: int = 0
+    seconds: float = 0.0  # spent in training steps
+    loss_steps: int = 0  # steps summed up since the last point of the curve
+    curve: list[tuple[int, float]] = field(default_factory=list)  # (tokens, mean loss)
+    measured: list[dict[str, Any]] = field(default_factory=list)  # evaluations, as plain data
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    candidate_id: str,
+    tokens: int,
+    state: TrainingState,
+    loss_sum: Tensor,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> CheckpointRef:
+    """Write a checkpoint and return where it lies.
+
+    Raises:
+        OSError: If the disk is full or the place cannot be written.
+    """
+    tensors = {"loss_sum": loss_sum.detach()}
+    for name, weight in network.named_parameters():
+        tensors[f"weight.{name}"] = weight.detach()
+        for moment in MOMENTS:
+            if weight in optimizer.state:
+                tensors[f"{moment}.{name}"] = optimizer.state[weight][moment]
+    progress = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
+    metadata = {"candidate_id": candidate_id, "progress": json.dumps(progress)}
+    content = save({k: t.cpu().contiguous() for k, t in tensors.items()}, metadata)
+    _write_whole(path, content)
+    return CheckpointRef(
+        uri=str(path),
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        tokens=tokens,
+    )
+
+
+def load_checkpoint(
+    reference: CheckpointRef,
+    *,
+    candidate_id: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> tuple[TrainingState, Tensor]:
+    """Put a checkpoint back into network and optimizer.
+
+    Returns:
+        The training state and the sum of the losses since the curve's last point.
+
+    Raises:
+        ArtifactError: If the file is missing, altered or another candidate's.
+    """
+    path = Path(reference.uri)
+    _check_whole(path, reference)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("candidate_id") != candidate_id:
+                raise ArtifactError(f"{path}: is the checkpoint of another candidate")
+            state = TrainingState(**json.loads(metadata["progress"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a checkpoint of this version ({error})") from error
+    _restore(tensors, state.step, network, optimizer)
+    state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
+    return state, tensors["loss_sum"]
+
+
+def _restore(
+    tensors: dict[str, Tensor], step: int, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight.copy_(tensors[f"weight.{name}"])
+            if f"{MOMENTS[0]}.{name}" not in tensors:
+                continue
+            moments = {m: tensors[f"{m}.{name}"].to(weight.device).clone() for m in MOMENTS}
+            steps = torch.tensor(float(step), device=weight.device)
+            optimizer.state[weight] = {"step": steps, **moments}
+
+
+def _check_whole(path: Path, reference: CheckpointRef) -> None:
+    try:
+        size = path.stat().st_size
+        if size == reference.bytes:
+            digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
+            if digest == reference.sha256:
+                return
+    except OSError as error:
+        raise ArtifactError(f"{path}: checkpoint cannot be read: {error.strerror}") from error
+    raise ArtifactError(f"{path}: checkpoint is damaged ({size} bytes of {reference.bytes})")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

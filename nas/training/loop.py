@@ -1,0 +1,251 @@
+"""Train one candidate from where it stands to a rung, measuring at each rung on the way.
+
+The same seed gives the same weights, data order and losses. This module knows nothing of studies
+or folders: `worker` gives it a job and writes what comes out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.data import PreparedData
+from nas.families import module_class, shape_of
+from nas.records import (
+    CheckpointRef,
+    Evaluation,
+    Job,
+    Numerics,
+    Progress,
+    Recipe,
+    TaskSpec,
+    from_plain,
+    to_plain,
+)
+from nas.tasks import Task, task_class
+from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from nas.training.numerics import autocast, place
+from nas.training.schedule import rate_factor, width_factor
+
+# Points of a learning curve over the full budget; each reads the loss back once.
+CURVE_POINTS = 50
+PROGRESS_SECONDS = 0.5
+
+
+class DivergedError(Exception):
+    """The training or validation loss is no longer a finite number."""
+
+
+class InterruptedTrainingError(Exception):
+    """Training was asked to stop; a checkpoint holds all of it."""
+
+
+class Training:
+    """One candidate in training: network, optimizer, data order and progress.
+
+    Args:
+        job: What to train and by which numerics.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.recipe = job, job.candidate.recipe
+        prepared = PreparedData.open(job.data)
+        self.task: Task = task_class(job.task_spec.task)(prepared, self.recipe, job.candidate.seed)
+        self.network = build_network(job)
+        self.optimizer = make_optimizer(self.network, self.recipe)
+        self.state = TrainingState()
+        self._loss_sum = torch.zeros((), device=job.numerics.device)
+        if job.checkpoint is not None:
+            self.state, loss_sum = load_checkpoint(
+                job.checkpoint,
+                candidate_id=job.candidate.id,
+                network=self.network,
+                optimizer=self.optimizer,
+            )
+            self._loss_sum = loss_sum.to(job.numerics.device)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens seen so far."""
+        return self.state.step * self.recipe.tokens_per_step
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What was measured so far, one a rung."""
+        return tuple(from_plain(Evaluation, plain) for plain in self.state.measured)
+
+    def run(
+        self, report: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> tuple[Evaluation, ...]:
+        """Train to the job's rung and measure at each rung passed.
+
+        Args:
+            report: Called about twice a second.
+            should_stop: Asked before each step.
+
+        Raises:
+            DivergedError: If a loss is not finite.
+            InterruptedTrainingError: If `should_stop` said so.
+        """
+        pulse = _Pulse(self, report)
+        for rung in range(len(self.state.measured), self.job.rung + 1):
+            self._train_to(self.job.rungs[rung], pulse, should_stop)
+            self.state.measured.append(to_plain(self._measure(rung)))
+        return self.evaluations
+
+    def _train_to(self, tokens: int, pulse: _Pulse, should_stop: Callable[[], bool]) -> None:
+        last = tokens // self.recipe.tokens_per_step
+        every = max(1, self.job.rungs[-1] // self.recipe.tokens_per_step // CURVE_POINTS)
+        self.network.train()
+        while self.state.step < last:
+            if should_stop():
+                raise InterruptedTrainingError
+            begun = time.perf_counter()
+            self.step()
+            if self.state.step % every == 0 or self.state.step == last:
+                self._add_curve_point()
+            self.state.seconds += time.perf_counter() - begun
+            pulse.beat()
+
+    def step(self) -> None:
+        """Run one training step."""
+        factor = rate_factor(self.tokens, self.recipe, self.job.rungs[-1])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate * group["share"] * factor
+        if self.recipe.dropout:
+            torch.manual_seed(self.job.candidate.seed * 1_000_003 + self.state.step)
+        with autocast(self.job.numerics):
+            loss = self.task.loss(self.network, self.task.batch(self.state.step))
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += loss.detach()
+        self.state.step += 1
+        self.state.loss_steps += 1
+
+    def _add_curve_point(self) -> None:
+        mean = float(self._loss_sum) / self.state.loss_steps
+        if not math.isfinite(mean):
+            raise DivergedError(f"the training loss is {mean} after {self.tokens} tokens")
+        self.state.curve.append((self.tokens, mean))
+        self._loss_sum.zero_()
+        self.state.loss_steps = 0
+
+    def _measure(self, rung: int) -> Evaluation:
+        last = rung == len(self.job.rungs) - 1
+        metrics = {name: self.measure(name) for name in (self.job.splits if last else ("val",))}
+        for split, values in metrics.items():
+            if not math.isfinite(values["loss"]):
+                raise DivergedError(f"the {split} loss is {values['loss']} at {self.tokens} tokens")
+        return Evaluation(
+            rung=rung,
+            tokens=self.tokens,
+            seconds=self.state.seconds,
+            metrics=metrics,
+            curve=tuple(self.state.curve),
+        )
+
+    @torch.no_grad()
+    def measure(self, split: str) -> dict[str, float]:
+        """Return the task's metrics on a split."""
+        self.network.eval()
+        with autocast(self.job.numerics):
+            values = self.task.evaluate(
+                self.network, split, max_tokens=self.job.eval_tokens
+            )
+        return dict(values)
+
+    def save(self, folder: Path) -> CheckpointRef:
+        """Write a checkpoint of all there is to a folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        return save_checkpoint(
+            folder / f"{self.job.candidate.id}-{self.tokens}.safetensors",
+            candidate_id=self.job.candidate.id,
+            tokens=self.tokens,
+            state=self.state,
+            loss_sum=self._loss_sum,
+            network=self.network,
+            optimizer=self.optimizer,
+        )
+
+
+class _Pulse:
+    """Reports progress twice a second and writes a safety checkpoint now and then."""
+
+    def __init__(self, training: Training, report: Callable[[Progress], None]) -> None:
+        self._training, self._report = training, report
+        self._begun = self._reported = self._saved = time.perf_counter()
+
+    def beat(self) -> None:
+        now = time.perf_counter()
+        if now - self._saved >= self._training.job.checkpoint_seconds:
+            self._saved = now
+            self._send(now, self._save())
+        elif now - self._reported >= PROGRESS_SECONDS:
+            self._send(now, None)
+
+    def _send(self, now: float, checkpoint: CheckpointRef | None) -> None:
+        self._reported = now
+        training = self._training
+        curve = training.state.curve
+        self._report(
+            Progress(
+                candidate_id=training.job.candidate.id,
+                tokens=training.tokens,
+                train_loss=curve[-1][1] if curve else None,
+                seconds=now - self._begun,
+                checkpoint=checkpoint,
+            )
+        )
+
+    def _save(self) -> CheckpointRef | None:
+        if self._training.job.checkpoint_dir is None:
+            return None
+        return self._training.save(Path(self._training.job.checkpoint_dir))
+
+
+def build_network(job: Job) -> nn.Module:
+    """Build a job's network with weights drawn from the candidate's seed, on its device."""
+    network = fresh_network(job.candidate.architecture, job.task_spec, job.candidate.seed)
+    return place(network, job.numerics, job.candidate.recipe.dropout)
+
+
+def fresh_network(architecture: Any, spec: TaskSpec, seed: int) -> nn.Module:
+    """Build a network with weights drawn from a seed, on the CPU."""
+    network: nn.Module = module_class(architecture.family)(shape_of(architecture), spec)
+    network.initialise(torch.Generator().manual_seed(seed))  # type: ignore[operator]  # every family's module has it
+    return network
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return AdamW with decay on matrices only and a width-aware share of the rate.
+
+    Each group's `share` is its part of the recipe's rate.
+    """
+    hidden = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
+    inside = {id(weight) for weight in hidden}
+    rest = [weight for weight in network.parameters() if id(weight) not in inside]
+    matrices = [weight for weight in rest if weight.ndim >= 2]
+    vectors = [weight for weight in rest if weight.ndim < 2]
+    share = width_factor(network.shape.d_model)  # type: ignore[union-attr,arg-type]  # every family's module has it
+    groups = [
+        {"params": hidden, "share": share, "weight_decay": recipe.weight_decay},
+        {"params": matrices, "share": 1.0, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "share": 1.0, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=recipe.rate,
+        betas=(recipe.beta1, recipe.beta2),
+        fused=True,
+    )

@@ -1,0 +1,235 @@
+"""Run one job: build or resume, train, measure, write what is to be kept.
+
+As a program (`python -m nas.worker`) it reads messages from standard input, one JSON object a
+line, and answers on standard output: `{"probe": job}`, `{"job": job}` and `{"cancel": true}` come
+in, `{"numerics": ...}`, `{"progress": ...}`, `{"outcome": ...}` and `{"error": ...}` go out. It
+ends when its input does, so that no worker outlives its driver. It has no database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nas.errors import NasError
+from nas.records import Evaluation, Job, Numerics, Outcome, Progress, from_plain, to_plain
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas.artifact import Written
+
+Report = Callable[[Progress], None]
+
+
+def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+    """Run a job to its end, whatever that is: no exception of a candidate leaves this function.
+
+    Args:
+        job: What to train.
+        report: Called about twice a second.
+        should_stop: Asked before each step; if true, the candidate is saved and left.
+
+    Returns:
+        The outcome; its state says whether the rung was reached.
+    """
+    from nas.training.numerics import arithmetic
+
+    with arithmetic(job.numerics):
+        run = _Run(job)
+        try:
+            return run.finish(report, should_stop)
+        except Exception as error:
+            return run.failed(error)
+
+
+class _Run:
+    """One job under way, with the seconds that each part of it took."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.timings: dict[str, float] = {}
+        self.training: Any = None  # a Training, once built
+
+    def finish(self, report: Report, should_stop: Callable[[], bool]) -> Outcome:
+        from nas.training.loop import InterruptedTrainingError, Training
+
+        self.training = self._timed("build", lambda: Training(self.job))
+        before = self.training.state.seconds
+        try:
+            self._timed("run", lambda: self.training.run(report, should_stop))
+        except InterruptedTrainingError:
+            return self._outcome("interrupted", checkpoint=self._checkpoint())
+        finally:
+            self.timings["train"] = self.training.state.seconds - before
+        if self.job.rung < len(self.job.rungs) - 1:
+            return self._outcome("paused", checkpoint=self._checkpoint())
+        saved = self._timed("save", self._save_model)
+        return self._outcome("complete", **saved)
+
+    def failed(self, error: Exception) -> Outcome:
+        from nas.training.loop import DivergedError
+
+        if isinstance(error, DivergedError):
+            return self._outcome("diverged", error=str(error))
+        state = "oom" if is_out_of_memory(error) else "failed"
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+        return self._outcome(state, error=text, traceback=trace)
+
+    def _checkpoint(self) -> Any:
+        if self.job.checkpoint_dir is None:
+            return None
+        folder = Path(self.job.checkpoint_dir)
+        return self._timed("save", lambda: self.training.save(folder))
+
+    def _save_model(self) -> dict[str, Any]:
+        evaluation = self.training.evaluations[-1]
+        limit = self.job.keep_below
+        if self.job.model_dir is None or (
+            limit is not None and evaluation.metrics["val"]["loss"] >= limit
+        ):
+            return {}
+        written = write_trained_model(self.job, self.training.network, evaluation)
+        return {
+            "model_saved": True,
+            "model_bytes": written.bytes,
+            "model_sha256": written.sha256,
+        }
+
+    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - begun
+
+    def _outcome(self, state: str, **fields: Any) -> Outcome:
+        training = self.training
+        return Outcome(
+            candidate_id=self.job.candidate.id,
+            state=state,
+            tokens=training.tokens if training is not None else 0,
+            evaluations=training.evaluations if training is not None else (),
+            timings=self.timings,
+            **fields,
+        )
+
+
+def write_trained_model(job: Job, network: nn.Module, evaluation: Evaluation) -> Written:
+    """Write the model folder of a job that came to its end.
+
+    Raises:
+        ArtifactError: If it cannot be written.
+    """
+    from nas.artifact import Manifest, write_model
+
+    assert job.model_dir is not None
+    candidate = job.candidate
+    manifest = Manifest(
+        architecture=candidate.architecture,
+        task_spec=job.task_spec,
+        recipe=candidate.recipe,
+        seed=candidate.seed,
+        candidate_id=candidate.id,
+        study=job.study,
+        tokens=evaluation.tokens,
+        data_fingerprint=candidate.data_fingerprint,
+        numerics=job.numerics,
+        metrics=evaluation.metrics,
+    )
+    return write_model(
+        Path(job.model_dir), network.state_dict(), manifest, tokenizer_dir=Path(job.data)
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an exception means that memory ran out, on the CPU or a device."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def probe(job: Job) -> Numerics:
+    """Choose the numerics on this machine by timing steps of a typical job.
+
+    Args:
+        job: Its numerics may say `auto` for device and precision.
+
+    Raises:
+        DeviceError: If the device is not here.
+    """
+    from nas.training.loop import Training
+    from nas.training.numerics import choose_numerics
+
+    def step(numerics: Numerics) -> Callable[[], None]:
+        training = Training(replace(job, numerics=numerics, checkpoint=None))
+        return training.step
+
+    asked = job.numerics
+    return choose_numerics(asked.device, asked.precision, asked.threads, step)
+
+
+class _Program:
+    """The worker as a program: a thread reads messages while jobs run in the main thread."""
+
+    def __init__(self, messages: TextIO, answers: TextIO) -> None:
+        self._messages, self._answers = messages, answers
+        self._work: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._cancelled = threading.Event()
+
+    def serve(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+        import nas.training.loop  # noqa: F401  # takes seconds: while the driver gets ready
+
+        while True:
+            self._answer(self._work.get())
+
+    def _read(self) -> None:
+        for line in self._messages:
+            message = json.loads(line)
+            if "cancel" in message:
+                self._cancelled.set()
+            else:
+                self._cancelled.clear()
+                self._work.put(message)
+        os._exit(0)  # the driver is gone: whatever runs is resumed from its checkpoint
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        try:
+            if "probe" in message:
+                self._send("numerics", probe(from_plain(Job, message["probe"])))
+                return
+            job = from_plain(Job, message["job"])
+            outcome = run_job(job, lambda p: self._send("progress", p), self._cancelled.is_set)
+            self._send("outcome", outcome)
+        except NasError as error:
+            self._send("error", {"kind": type(error).__name__, "message": str(error)})
+
+    def _send(self, kind: str, record: Any) -> None:
+        self._answers.write(json.dumps({kind: to_plain(record)}) + "\n")
+        self._answers.flush()
+
+
+def main() -> None:
+    """Serve jobs until the input ends; what jobs print goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _Program(sys.stdin, answers).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""The study file: every file shipped loads, everything wrong in one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.config import (
+    BudgetConfig,
+    FinalistsConfig,
+    LatencyConfig,
+    RecipeConfig,
+    StopConfig,
+    StudyConfig,
+    check_study_name,
+    config_from_plain,
+    find_study_file,
+    identity_diff,
+    load_config,
+    parse_set,
+)
+from nas.data import Split
+from nas.errors import ConfigError, InputError, NotFoundError
+from nas.shipped import shipped_folder, shipped_names
+
+STUDIES = Path(__file__).parent.parent / "studies"
+
+SPACE = {
+    "format_version": 1,
+    "family": "llama",
+    "fixed": {"head_dim": 8},
+    "dimensions": {
+        "n_layer": {"min": 1, "max": 2},
+        "d_model": {"choices": [16, 32]},
+        "n_head": {"choices": [1, 2]},
+        "d_ff": {"min": 32, "max": 64, "step": 16, "per_layer": True},
+    },
+    "constraints": {"max_params": 100000},
+    "reference": {"n_layer": 1, "d_model": 16, "n_head": 2, "d_ff": 32},
+}
+PLAIN: dict[str, Any] = {
+    "format_version": 1,
+    "space": SPACE,
+    "task": {"name": "language_modeling", "data": "builtin:python-docs"},
+}
+LATENCY = {"phase": "prefill", "batch": 2, "context": 32, "device": "cuda:1", "threads": 2}
+
+
+def _config(**changes: Any) -> StudyConfig:
+    return config_from_plain({**PLAIN, **changes}, where="s.yaml", name="s")
+
+
+def _write(path: Path, plain: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_names("studies"))
+def test_every_shipped_study_loads_and_round_trips(name: str) -> None:
+    config = load_config(shipped_folder("studies") / f"{name}.yaml")
+    assert config.name == name
+    assert config.space.reference is not None
+    assert config_from_plain(config.to_plain(), where="again", name=name) == config
+
+
+def test_defaults_are_those_of_the_documents() -> None:
+    config = _config()
+    assert config.split == Split(train=0.8, val=0.1, test=0.1)
+    assert config.recipe == RecipeConfig(context=64, batch=12, rate=None, precision="auto")
+    assert config.objectives == ("val_loss",)
+    assert config.budget == BudgetConfig(tokens=400_000, rungs=None)
+    assert config.finalists == FinalistsConfig(top=3, seeds=3)
+    assert config.stop == StopConfig(candidates=40, minutes=None)
+    assert config.latency is None
+    assert (config.strategy, config.executor, config.device) == ("auto", "processes", "auto")
+    assert (config.workers, config.keep, config.seed) == (None, 5, 0)
+
+
+def test_a_full_file_round_trips_through_json() -> None:
+    config = _config(
+        split={"train": 0.9, "val": 0.1, "test": 0},
+        recipe={"context": 32, "batch": 4, "rate": 0.003, "precision": "fp32", "dropout": 0.1},
+        objectives=["val_bits_per_byte", "params", "latency_ms"],
+        per_candidate={"tokens": 1000, "rungs": [200, 1000]},
+        finalists={"top": 0, "seeds": 1},
+        stop={"minutes": 1.5, "candidates": None},
+        latency=LATENCY | {"max_ms": 3},
+        strategy="random",
+        executor="inline",
+        workers=2,
+        device="cuda:1",
+        keep=1,
+        seed=7,
+    )
+    assert config.recipe.rate == 0.003
+    assert config.stop == StopConfig(candidates=None, minutes=1.5)
+    assert config.latency == LatencyConfig(**LATENCY, max_ms=3.0)
+    plain = json.loads(json.dumps(config.to_plain()))
+    assert config_from_plain(plain, where="again", name="s") == config
+    assert json.loads(json.dumps(config.identity())) == config.identity()
+
+
+@pytest.mark.parametrize(
+    ("budget", "rungs"),
+    [
+        (BudgetConfig(tokens=1000), (200, 1000)),
+        (BudgetConfig(tokens=1099), (200, 1000)),
+        (BudgetConfig(tokens=250), (100, 200)),
+        (BudgetConfig(tokens=199), (100,)),
+        (BudgetConfig(tokens=1000, rungs=(150, 500, 1000)), (100, 500, 1000)),
+    ],
+)
+def test_rungs_are_whole_steps(budget: BudgetConfig, rungs: tuple[int, ...]) -> None:
+    assert budget.resolve(tokens_per_step=100) == rungs
+
+
+def test_rungs_of_a_study_follow_its_recipe() -> None:
+    config = _config(recipe={"context": 64, "batch": 10}, per_candidate={"tokens": 6400})
+    assert config.rungs == (1280, 6400)
+
+
+def test_a_recipe_takes_the_rate_that_was_left_open() -> None:
+    recipe = _config().recipe.resolve(0.01, tokens=100_000)
+    assert (recipe.rate, recipe.warmup_tokens) == (0.01, 2_000)
+    given = {"rate": 0.002, "dropout": 0.2, "warmup_tokens": 7}
+    recipe = _config(recipe=given).recipe.resolve(0.01, tokens=100_000)
+    assert (recipe.rate, recipe.dropout, recipe.weight_decay) == (0.002, 0.2, 0.1)
+    assert recipe.warmup_tokens == 7
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"recipes": {}}, r"s\.yaml: recipes: unknown key; .*did you mean 'recipe'\?"),
+    ({"format_version": 2}, r"s\.yaml: format_version: got 2 \(int\), expected an integer 1 to 1"),
+    ({"space": "llama_tin"}, r"s\.yaml: space: no search space 'llama_tin'.*'llama_tiny'\?"),
+    ({"space": 3}, r"s\.yaml: space: got 3 \(int\), expected a text"),
+    ({"space": {**SPACE, "family": "lama"}}, r"s\.yaml: space: family: got 'lama'.*'llama'\?"),
+    ({"space": {**SPACE, "dims": 1}}, r"s\.yaml: space: dims: unknown key"),
+    ({"task": {"name": "language_modelling", "data": "x"}}, r"task\.name: got .*'language_model"),
+    ({"task": {"name": "language_modeling"}}, r"s\.yaml: task\.data: missing"),
+    ({"task": {"name": "language_modeling", "data": ""}}, r"task\.data: got '' \(str\)"),
+    ({"task": {"name": "language_modeling", "data": "x", "dat": 1}}, r"task\.dat: unknown key"),
+    ({"task": "language_modeling"}, r"task: got .*expected a mapping"),
+    ({"split": {"train": 0.8, "val": 0.3, "test": 0.1}}, r"s\.yaml: split: .*add up to 1\.2"),
+    ({"split": {"train": 1, "val": 0, "test": 0}}, r"s\.yaml: split: val: got 0\.0, expected more"),
+    ({"split": {"train": 0.9, "val": 0.1}}, r"split\.test: missing"),
+    ({"split": {"train": "0.9", "val": 0.1, "test": 0}}, r"split\.train: got '0\.9' \(str\)"),
+    ({"recipe": {"rate": "1e-7"}}, r"recipe\.rate: got '1e-7' \(str\).*; write 1\.0e-0?7"),
+    ({"recipe": {"rate": 0}}, r"recipe\.rate: got 0 \(int\), expected a number"),
+    ({"recipe": {"rate": False}}, r"recipe\.rate: got false \(bool\)"),
+    ({"recipe": {"precision": "fp16"}}, r"recipe\.precision: got 'fp16', expected one of auto"),
+    ({"recipe": {"context": 1}}, r"recipe\.context: got 1 \(int\), expected an integer >= 2"),
+    ({"recipe": {"batch": 8.0}}, r"recipe\.batch: got 8\.0 \(float\).*write 8"),
+    ({"recipe": {"dropout": 1.5}}, r"recipe\.dropout: got 1\.5 \(float\), expected a number 0 to"),
+    ({"recipe": {"warmup": 5}}, r"recipe\.warmup: unknown key.*'warmup_tokens'\?"),
+    ({"objectives": []}, r"objectives: got an empty list, expected some of val_loss"),
+    ({"objectives": "val_loss"}, r"objectives: got .*expected a list; write \[val_loss\]"),
+    ({"objectives": ["val_los"]}, r"objectives\[0\]: got 'val_los'.*'val_loss'\?"),
+    ({"objectives": ["val_loss", "param"]}, r"objectives\[1\]: got 'param'.*'params'\?"),
+    ({"objectives": ["val_loss", "val_loss"]}, r"objectives\[1\]: 'val_loss' given twice"),
+    ({"objectives": ["latency_ms"]}, r"objectives: latency_ms needs to know where it is measured"),
+    ({"per_candidate": {"tokens": 100}}, r"per_candidate\.tokens: got 100, less than one step"),
+    (
+        {"per_candidate": {"rungs": [100, 200]}},
+        r"rungs: got \[100, 200\], expected ascending .*4000",
+    ),
+    ({"per_candidate": {"rungs": [400000, 400000]}}, r"rungs: got .*expected ascending"),
+    ({"per_candidate": {"rungs": []}}, r"rungs: got \[\], expected ascending"),
+    ({"per_candidate": {"rungs": "four"}}, r"rungs: got 'four' \(str\), expected auto or a list"),
+    ({"per_candidate": {"rungs": [800, 801, 400000]}}, r"less than one step of 768 tokens apart"),
+    ({"finalists": {"seeds": 0}}, r"finalists\.seeds: got 0 \(int\), expected an integer >= 1"),
+    ({"stop": {"minutes": 0}}, r"stop\.minutes: got 0 \(int\), expected a number >= 0\.001"),
+    ({"stop": {"candidates": "10"}}, r"stop\.candidates: got '10' \(str\).*write 10"),
+    ({"latency": {**LATENCY, "phase": "both"}}, r"latency\.phase: got 'both', expected one of pre"),
+    ({"latency": {**LATENCY, "device": "auto"}}, r"latency\.device: got 'auto'; name the device"),
+    ({"latency": {**LATENCY, "context": 65}}, r"latency\.context: got 65 \(int\).* 1 to 64"),
+    ({"device": "gpu"}, r"s\.yaml: device: unknown device 'gpu'; choose auto, cpu, cuda"),
+    ({"strategy": False}, r"strategy: got false \(bool\).*quote the word"),
+    ({"workers": 0}, r"s\.yaml: workers: got 0 \(int\), expected an integer >= 1"),
+    ({"keep": 0}, r"keep: got 0"),
+    ({"seed": -1}, r"seed: got -1 \(int\), expected an integer 0 to 4294967295"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_a_wrong_value_is_refused_where_it_stands(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _config(**changes)
+
+
+@pytest.mark.parametrize("key", ["format_version", "space", "task"])
+def test_a_missing_part_is_refused(key: str) -> None:
+    plain = {k: v for k, v in PLAIN.items() if k != key}
+    with pytest.raises(ConfigError, match=rf"s\.yaml: {key}: missing, expected"):
+        config_from_plain(plain, where="s.yaml", name="s")
+
+
+def test_strategy_and_executor_are_checked_against_what_there_is() -> None:
+    there = {"strategies": ["random", "tpe"], "executors": ["inline", "processes"]}
+    for name in ("auto", "tpe"):
+        plain = {**PLAIN, "strategy": name}
+        assert config_from_plain(plain, where="s", name="s", **there).strategy == name
+    with pytest.raises(ConfigError, match=r"strategy: got 'tpee', expected one of auto, random"):
+        config_from_plain({**PLAIN, "strategy": "tpee"}, where="s", name="s", **there)
+    with pytest.raises(ConfigError, match=r"executor: got 'process'.*did you mean 'processes'"):
+        config_from_plain({**PLAIN, "executor": "process"}, where="s", name="s", **there)
+
+
+def test_traps_of_yaml_are_refused_in_a_study_file(tmp_path: Path) -> None:
+    text = (STUDIES / "quickstart.yaml").read_text()
+    for name, changed, message in (
+        ("twice", text + "\nseed: 1\n", r"twice\.yaml: line \d+: key 'seed' given twice"),
+        ("rate", text.replace("rate: auto", "rate: 1e-7"), r"rate\.yaml: recipe\.rate: got '1e-7'"),
+        ("no", text.replace("strategy: auto", "strategy: no"), r"no\.yaml: strategy: got false"),
+        ("tab", text + "\n\tx: 1\n", r"tab\.yaml: line \d+: "),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(changed)
+        with pytest.raises(ConfigError, match=message):
+            load_config(tmp_path / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", ["a", "my-study_2.1", "A" * 100, "_x", "0"])
+def test_a_good_study_name_is_taken(name: str) -> None:
+    assert check_study_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".x", "-x", "a/b", "../x", "a b", "a\n", "é", "A" * 101, "a\\b", "a\0"]
+)
+def test_a_study_name_that_could_be_a_path_or_option_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"study name .*: expected at most 100 letters"):
+        check_study_name(name)
+    with pytest.raises(InputError, match=r"study name"):
+        config_from_plain(PLAIN, where="s.yaml", name=name)
+
+
+def test_a_name_is_found_in_the_users_studies_before_the_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NAS_STUDIES", raising=False)
+    assert find_study_file("quickstart") == shipped_folder("studies") / "quickstart.yaml"
+    _write(tmp_path / "studies" / "quickstart.yaml", PLAIN | {"seed": 5})
+    assert load_config("quickstart").seed == 5
+    _write(tmp_path / "elsewhere" / "quickstart.yaml", PLAIN | {"seed": 6})
+    monkeypatch.setenv("NAS_STUDIES", "elsewhere")
+    assert load_config("quickstart", name="other").seed == 6
+    assert load_config("quickstart", name="other").name == "other"
+
+
+def test_an_unknown_study_is_refused_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFoundError, match=r"no study file 'quikstart'.*'quickstart'\?"):
+        load_config("quikstart")
+    with pytest.raises(ConfigError, match=r"no/such\.yaml: cannot be read: No such file"):
+        load_config("no/such.yaml")
+    with pytest.raises(InputError, match=r"study name '\.\.'"):
+        load_config("..")
+
+
+def test_a_file_whose_name_is_no_study_name_needs_another(tmp_path: Path) -> None:
+    path = _write(tmp_path / "my study.yaml", PLAIN)
+    with pytest.raises(InputError, match=r"study name 'my study'.*choose one with --name"):
+        load_config(path)
+    assert load_config(path, name="mine").name == "mine"
+
+
+def test_space_and_data_are_found_beside_the_study_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write(tmp_path / "deep" / "tiny.yaml", SPACE)
+    (tmp_path / "deep" / "text.txt").write_text("text")
+    task = {"name": "language_modeling", "data": "text.txt"}
+    path = _write(tmp_path / "deep" / "s.yaml", PLAIN | {"space": "tiny.yaml", "task": task})
+    config = load_config("deep/s.yaml")
+    assert config.space == _config().space
+    assert config.task.data == str(Path("deep") / "text.txt")
+    assert config.identity() == load_config(path).identity()
+    (tmp_path / "text.txt").write_text("nearer")
+    assert load_config("deep/s.yaml").task.data == "text.txt"
+
+
+def test_overrides_reach_nested_keys_and_are_named_in_errors(tmp_path: Path) -> None:
+    path = _write(tmp_path / "s.yaml", PLAIN)
+    overrides = dict(map(parse_set, ["stop.minutes=5", "recipe.rate=0.01", "objectives=[params]"]))
+    config = load_config(path, overrides=overrides | {"space": "llama_tiny", "seed": 3})
+    assert config.stop == StopConfig(candidates=None, minutes=5.0)
+    assert (config.recipe.rate, config.objectives, config.seed) == (0.01, ("params",), 3)
+    assert config.space.name == "llama_tiny"
+    with pytest.raises(ConfigError, match=r"s\.yaml with keep set: keep: got 'many' \(str\)"):
+        load_config(path, overrides={"keep": "many"})
+    with pytest.raises(ConfigError, match=r"s\.yaml: task\.name: got .*no 'x' to set"):
+        load_config(path, overrides={"task.name.x": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("stop.minutes=5", "stop.minutes", 5),
+        ("task.data=builtin:python-docs", "task.data", "builtin:python-docs"),
+        ("task.data=a=b.txt", "task.data", "a=b.txt"),
+        ("recipe.rate=1e-7", "recipe.rate", "1e-7"),
+        ("split={train: 0.9, val: 0.1, test: 0}", "split", {"train": 0.9, "val": 0.1, "test": 0}),
+        ("workers=null", "workers", None),
+    ],
+)
+def test_set_reads_its_value_as_a_study_file_does(text: str, key: str, value: Any) -> None:
+    assert parse_set(text) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("minutes", r"--set: got 'minutes', expected KEY=VALUE such as stop\.minutes=5"),
+        ("=5", r"--set: got '=5', expected KEY=VALUE"),
+        ("stop..minutes=5", r"--set: got"),
+        ("stop={", r"--set stop: line"),
+        ("seed=010", r"--set seed: .*010 in base 8"),
+    ],
+)
+def test_set_refuses_what_is_no_setting(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_set(text)
+
+
+def test_identity_is_the_same_where_only_limits_changed() -> None:
+    old = _config(latency=LATENCY)
+    new = _config(
+        latency=LATENCY | {"max_ms": 2},
+        stop={"minutes": 9},
+        executor="inline",
+        strategy="random",
+        keep=1,
+        device="cpu",
+        workers=1,
+        finalists={"top": 1},
+    )
+    assert identity_diff(old.identity(), new.identity()) == []
+
+
+def test_identity_diff_says_what_changed() -> None:
+    old = _config()
+    recipe = replace(old.recipe, batch=16)
+    new = replace(old, recipe=recipe, seed=1, latency=LatencyConfig())
+    assert identity_diff(old.identity(), new.identity())[:3] == [
+        "recipe.batch: 12 in the study, 16 asked for",
+        "seed: 0 in the study, 1 asked for",
+        "latency.phase: nothing in the study, decode asked for",
+    ]
+    other = _config(space={**SPACE, "constraints": {"max_params": 50000}})
+    assert identity_diff(old.identity(), other.identity()) == [
+        "space.constraints.max_params: 100000.0 in the study, 50000.0 asked for"
+    ]
+
+
+def test_identity_knows_data_by_name_wherever_it_lies() -> None:
+    def data(name: str) -> dict[str, Any]:
+        task = {"name": "language_modeling", "data": name}
+        identity: dict[str, Any] = _config(task=task).identity()["task"]
+        return identity
+
+    assert data("corpus.txt") == data("/somewhere/else/corpus.txt")
+    assert data("corpus.txt") != data("other.txt")
+    assert data("builtin:python-docs")["data"] == "builtin:python-docs"
