@@ -82,7 +82,7 @@ def generate_ids(
     window = list(prompt) if len(prompt) <= spec.context else _last_half(prompt, spec.context)
     unread, past = window, None
     for _ in range(limit):
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: networks keep tables that training reads
             logits_BTV, past = network.step(torch.tensor([unread], device=device), past)  # type: ignore[operator]  # every family's module has it
             token = sampling.choose(logits_BTV[0, -1].float().cpu(), generator)
         yield token

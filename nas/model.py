@@ -231,7 +231,7 @@ def save(model: Model, folder: str | Path) -> Written:
         raise InputError(
             f"save: got {type(model).__name__}, expected a model from nas.load or nas.build"
         )
-    folder = Path(folder).absolute()
+    folder = Path(folder)
     _check_free(folder)
     has_tokenizer = TOKENIZER_FILES[0] in model.manifest.files
     source = model.folder if has_tokenizer else None

@@ -27,7 +27,7 @@ from nas.records import Evaluation, Job, Numerics, Outcome, Progress, from_plain
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas.artifact import Written
+    from nas.artifact.writing import Written
 
 Report = Callable[[Progress], None]
 
@@ -132,7 +132,8 @@ def write_trained_model(job: Job, network: nn.Module, evaluation: Evaluation) ->
     Raises:
         ArtifactError: If it cannot be written.
     """
-    from nas.artifact import Manifest, write_model
+    from nas.artifact import Manifest
+    from nas.artifact.writing import write_model
 
     assert job.model_dir is not None
     candidate = job.candidate

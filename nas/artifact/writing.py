@@ -64,8 +64,10 @@ def write_model(
     Raises:
         ArtifactError: If the folder cannot be written, or the tokenizer's files not be read.
     """
+    folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that had this number and died
         temporary.mkdir(parents=True)
         written = _write_files(temporary, _to_cpu(state), manifest, tokenizer_dir)
         _put_in_place(temporary, folder)
@@ -194,6 +196,7 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
     _flush_folders(temporary)
     old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     temporary.rename(folder)
     _flush(folder.parent)

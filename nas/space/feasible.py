@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from nas.families import Shape
 from nas.records import TaskSpec
-from nas.space.dimensions import FREE, Dimension, Layout
+from nas.space.dimensions import ENDS, FREE, ONE, Dimension, Layout
 from nas.space.interval import highest, hull, lowest
 
 BLOCK = 1 << 15  # about 1 ms a call; larger blocks make the first draws of a region slow
-COARSE = 1 << 12  # points tried for a witness in a box that its bounds do not decide
+COARSE = 1 << 14  # points tried for a witness in a box that its bounds do not decide
 PATIENCE = 500  # large boxes opened for the very nearest shape; then a near one will do
 OPEN = -1  # a slot that is not chosen yet
 
@@ -77,7 +77,7 @@ class Feasibility:
         self._sizes = cache(layout.sizes)
         self._known: dict[Hashable, bool] = {}
         self._grid = lru_cache(maxsize=1024)(self._compute_grid)
-        self._domains = lru_cache(maxsize=1024)(self._compute_domains)
+        self._domains = lru_cache(maxsize=8192)(self._compute_domains)
 
     def cost(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the family's cost columns of fields that may be arrays or intervals."""
@@ -174,9 +174,9 @@ class Feasibility:
 
     def _exists(self, depth: int, chosen: Chosen) -> bool:
         """Say whether some completion is feasible."""
-        slots, domains = self._slots_and_domains(depth, chosen)
+        domains = self._slots_and_domains(depth, chosen)[1]
         for slot, index in enumerate(chosen):
-            if slots[slot].layout == FREE and index != OPEN and not domains[slot][index]:
+            if index != OPEN and not domains[slot][index]:
                 return False
         if not all(domain.any() for domain in domains):
             return False
@@ -193,7 +193,7 @@ class Feasibility:
         slots = self._slots(depth)
         still_open = [slot for slot, index in enumerate(chosen) if index == OPEN]
         # Free layers last: with all else known the bounds are tight and `_key` merges states.
-        slot = min(still_open, key=lambda s: (slots[s].layout == FREE, s))
+        slot = min(still_open, key=lambda s: ((ONE, ENDS, FREE).index(slots[s].layout), s))
         sure, possible = self._verdicts(depth, chosen, slot)
         return bool(sure.any()) or any(
             self._exists(depth, _put(chosen, slot, index)) for index in np.flatnonzero(possible)
@@ -239,59 +239,58 @@ class Feasibility:
     def _coarse(self, depth: int, chosen: Chosen, slot: int) -> list[Any]:
         """Return indexes: `slot` along the last axis, the other open slots on a coarse grid.
 
-        An axis for each open slot, but one for all free layers of a dimension; the shortest axes
-        keep all their values, the others a share of those that the rules allow.
+        An axis for each open slot, but one for all slots of a per-layer dimension; the shortest
+        axes keep all their values, the others a share of those that the rules allow.
         """
         slots, domains = self._slots_and_domains(depth, chosen)
         allowed: dict[Hashable, Ints] = {}
         for s, dimension in enumerate(slots):
             if chosen[s] == OPEN and s != slot:
-                axis = dimension.name if dimension.layout == FREE else s
+                axis: Hashable = s if dimension.layout == ONE else dimension.name
                 allowed[axis] = np.flatnonzero(domains[s])
         budget = COARSE / len(slots[slot].values)
         axes: dict[Hashable, Ints] = {}
-        for axis, indexes in sorted(allowed.items(), key=lambda item: len(item[1])):
+        for name, indexes in sorted(allowed.items(), key=lambda item: len(item[1])):
             most = max(2, int(budget ** (1 / (len(allowed) - len(axes)))))
             ends = np.linspace(0, len(indexes) - 1, min(most, len(indexes)))
             picked = indexes[np.unique(ends.round().astype(np.int64))]
             budget /= len(picked)
-            axes[axis] = picked.reshape(-1, *[1] * (len(axes) + 1))
+            axes[name] = picked.reshape(-1, *[1] * (len(axes) + 1))
         own = {slot: np.arange(len(slots[slot].values))}
         return [
             index if index != OPEN else own.get(s, axes.get(s, axes.get(slots[s].name)))
             for s, index in enumerate(chosen)
         ]
 
-    def _compute_domains(self, depth: int, scalars: Chosen) -> list[Bools]:
-        """Say for each slot which values the family's rules still allow.
-
-        All of them until every slot but those of free layers is chosen; then a layer's number is
-        judged by itself.
-        """
-        slots = self._slots(depth)
-        domains = [np.ones(len(dimension.values), dtype=bool) for dimension in slots]
-        free = [d for d in self.layout.dimensions if d.layout == FREE]
-        if any(i == OPEN and d.layout != FREE for i, d in zip(scalars, slots, strict=True)):
-            return domains
-        fields = self.layout.fields(depth, [max(index, 0) for index in scalars])
-        grids = np.meshgrid(*[np.asarray(d.values) for d in free], indexing="ij")
-        fields.update({d.name: grid for d, grid in zip(free, grids, strict=True)})
-        allowed = np.broadcast_to(self._kind.valid(fields), [len(d.values) for d in free])
-        for axis, dimension in enumerate(free):
-            others = tuple(a for a in range(len(free)) if a != axis)
-            mask = allowed.any(axis=others, keepdims=True).ravel()
-            domains = [mask if s is dimension else m for s, m in zip(slots, domains, strict=True)]
-        return domains
-
     def _slots_and_domains(
         self, depth: int, chosen: Chosen
     ) -> tuple[tuple[Dimension, ...], list[Bools]]:
-        return self._slots(depth), self._domains(depth, self._scalars(depth, chosen))
-
-    def _scalars(self, depth: int, chosen: Chosen) -> Chosen:
-        """Return the state with every free layer opened."""
         slots = self._slots(depth)
-        return tuple(OPEN if d.layout == FREE else i for i, d in zip(chosen, slots, strict=True))
+        plain = [OPEN if d.layout != ONE else i for i, d in zip(chosen, slots, strict=True)]
+        if any(i == OPEN and d.layout == ONE for i, d in zip(chosen, slots, strict=True)):
+            plain = list(self.opening(depth))
+        return slots, self._domains(depth, tuple(plain))
+
+    def _compute_domains(self, depth: int, plain: Chosen) -> list[Bools]:
+        """Say for each slot which values the family's rules still allow.
+
+        All of them until every slot of a plain dimension is chosen; then none if the rules refuse
+        the choice, and each number of a per-layer dimension is judged by itself.
+        """
+        slots = self._slots(depth)
+        domains = [np.ones(len(dimension.values), dtype=bool) for dimension in slots]
+        if any(i == OPEN and d.layout == ONE for i, d in zip(plain, slots, strict=True)):
+            return domains
+        layered = [d for d in self.layout.dimensions if d.layout != ONE]
+        fields = self.layout.fields(depth, [max(index, 0) for index in plain])
+        grids = np.meshgrid(*[d.values for d in layered], indexing="ij", sparse=True)
+        fields.update({d.name: grid for d, grid in zip(layered, grids, strict=True)})
+        allowed = np.broadcast_to(self._kind.valid(fields), [len(d.values) for d in layered])
+        masks = {}
+        for axis, dimension in enumerate(layered):
+            others = tuple(a for a in range(len(layered)) if a != axis)
+            masks[dimension.name] = allowed.any(axis=others, keepdims=True).ravel()
+        return [masks.get(d.name, m & allowed.any()) for d, m in zip(slots, domains, strict=True)]
 
     def _key(self, depth: int, chosen: Chosen) -> Hashable:
         """Return what decides whether a completion exists.
@@ -307,7 +306,8 @@ class Feasibility:
                 own = [i for i, d in zip(chosen, slots, strict=True) if d is dimension]
                 done = [dimension.values[i] for i in own if i != OPEN]
                 sums.append((len(done), sum(done)))
-        return depth, self._scalars(depth, chosen), tuple(sums)
+        others = [i for i, d in zip(chosen, slots, strict=True) if d.layout != FREE]
+        return depth, tuple(others), tuple(sums)
 
     def _volume(self, depth: int, chosen: Chosen) -> int:
         """Return the number of completions, feasible or not."""

@@ -61,9 +61,7 @@ def candidate_rows(
     candidate_id: str | None = None,
 ) -> list[CandidateRow]:
     """Return the candidates, or one of them, in order of proposal; see `Store.rows`."""
-    found = _evaluations(
-        connection, study, last_only=not all_rungs, candidate_id=candidate_id
-    )
+    found = _evaluations(connection, study, last_only=not all_rungs, candidate_id=candidate_id)
     measured = {key: list(group) for key, group in groupby(found, attrgetter("candidate_id"))}
     rows: list[CandidateRow] = []
     chosen = _candidates(study)

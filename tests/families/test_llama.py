@@ -184,3 +184,38 @@ def test_closed_form_params_and_flops_equal_torch(fields: dict) -> None:
     cost = cost_of(arch, SPEC, context=SPEC.context, batch=2)
     assert cost["params"] == sum(weight.numel() for weight in network.parameters())
     assert cost["flops_per_token"] * 2 * SPEC.context == counter.get_total_flops()
+
+
+def saved_bytes(network: torch.nn.Module, ids: torch.Tensor) -> int:
+    """Memory that a forward pass holds for the backward pass, weights apart."""
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = network(ids)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten())
+    assert loss.requires_grad  # the graph, and with it every storage, is still alive here
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n_layer": 4, "d_model": 128, "n_head": 4, "d_ff": 384},
+        {"n_layer": 2, "d_model": 64, "n_head": 4, "n_kv_head": 2, "d_ff": [96, 256]},
+    ],
+    ids=["plain", "per_layer"],
+)
+def test_training_memory_is_within_15_percent_of_what_is_saved(fields: dict) -> None:
+    arch = architecture("llama", **fields)
+    network = random_network(arch)
+    measured = saved_bytes(network, torch.randint(0, SPEC.vocab_size, (16, SPEC.context)))
+    state = 16 * sum(weight.numel() for weight in network.parameters())
+    closed = cost_of(arch, SPEC, context=SPEC.context, batch=16)["train_memory_bytes"]
+    assert closed == pytest.approx(state + measured, rel=0.15)

@@ -113,6 +113,14 @@ def test_outcome_is_stored_whole(store, study, build):
     assert [e.evaluation for e in store.evaluations(study, candidate.id)] == [first, second]
 
 
+def test_one_row_is_as_among_all_rows(store, study, build):
+    for number in range(3):
+        candidate = build.candidate(seed=number)
+        build.add(store, study, candidate, number=number)
+        store.record_outcome(study, build.outcome(candidate, build.evaluation(0, 2.0 + number)))
+    assert [store.row(study, row.candidate_id) for row in store.rows(study)] == store.rows(study)
+
+
 def test_all_rungs_give_a_row_each(store, study, build):
     candidate, untouched = build.candidate(), build.candidate(seed=1)
     build.add(store, study, candidate)
@@ -222,6 +230,7 @@ def test_unknown_candidate_is_refused_everywhere(store, study, build):
         lambda: store.record_outcome(study, build.outcome(ghost)),
         lambda: store.set_candidate_state(study, ghost.id, "running"),
         lambda: store.set_checkpoint(study, ghost.id, None),
+        lambda: store.row(study, ghost.id),
         lambda: store.record_model(study, ghost.id, path="m", size_bytes=1, sha256=""),
     ]
     for call in calls:

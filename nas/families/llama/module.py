@@ -10,7 +10,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
-from nas.families.ops import attend, rms_norm, rotary_table, split_heads, swiglu
+from nas.families.ops import (
+    attend,
+    interleave_pairs,
+    rms_norm,
+    rotary_angles,
+    rotary_self_attention,
+    separate_pairs,
+    split_heads,
+    swiglu,
+)
 from nas.records import TaskSpec
 
 LayerCache = tuple[Tensor, Tensor]
@@ -33,25 +42,45 @@ class FusedLinear(nn.Linear):
         owner: The module that this one is the attribute `fused` of.
         n_in: Width of the input.
         parts: Output width of each projection by its native name.
+        turned: Width of a head of `q_proj` and `k_proj`, whose rows are kept in the order that
+            rotation wants; None if there are none.
     """
 
-    def __init__(self, owner: nn.Module, n_in: int, parts: Mapping[str, int]) -> None:
+    def __init__(
+        self, owner: nn.Module, n_in: int, parts: Mapping[str, int], *, turned: int | None = None
+    ) -> None:
         super().__init__(n_in, sum(parts.values()), bias=False)
-        self.parts = dict(parts)
+        self.parts, self.turned = dict(parts), turned
         owner.register_state_dict_post_hook(_split_parts)
         owner.register_load_state_dict_pre_hook(_join_parts)
 
+    def split(self, weight: Tensor) -> dict[str, Tensor]:
+        """Return the projections of a fused weight by native name and in native order."""
+        rows = dict(zip(self.parts, weight.split(list(self.parts.values())), strict=True))
+        return {name: self._ordered(separate_pairs, name, row) for name, row in rows.items()}
+
+    def join(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Return the fused weight of native projections."""
+        return torch.cat([self._ordered(interleave_pairs, name, rows[name]) for name in self.parts])
+
+    def _ordered(self, order: Callable[[Tensor, int], Tensor], name: str, rows: Tensor) -> Tensor:
+        if self.turned is None or name == "v_proj":
+            return rows
+        return order(rows, self.turned)
+
 
 def _split_parts(owner: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    parts: dict[str, int] = owner.fused.parts  # type: ignore[assignment,union-attr]  # a FusedLinear
-    rows = state.pop(f"{prefix}fused.weight").split(list(parts.values()))
-    state.update({f"{prefix}{name}.weight": row for name, row in zip(parts, rows, strict=True)})
+    fused: FusedLinear = owner.fused  # type: ignore[assignment]  # as every owner has it
+    for name, rows in fused.split(state.pop(f"{prefix}fused.weight")).items():
+        state[f"{prefix}{name}.weight"] = rows
 
 
 def _join_parts(owner: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    keys = [f"{prefix}{name}.weight" for name in owner.fused.parts]  # type: ignore[union-attr]  # a FusedLinear
-    if all(key in state for key in keys):
-        state[f"{prefix}fused.weight"] = torch.cat([state.pop(key) for key in keys])
+    fused: FusedLinear = owner.fused  # type: ignore[assignment]  # as every owner has it
+    keys = {name: f"{prefix}{name}.weight" for name in fused.parts}
+    if all(key in state for key in keys.values()):
+        rows = {name: state.pop(key) for name, key in keys.items()}
+        state[f"{prefix}fused.weight"] = fused.join(rows)
 
 
 class RMSNorm(nn.Module):
@@ -73,22 +102,27 @@ class Attention(nn.Module):
         super().__init__()
         self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, head_dim
         kv_width = n_kv_head * head_dim
-        self.fused = FusedLinear(
-            self, d_model, {"q_proj": n_head * head_dim, "k_proj": kv_width, "v_proj": kv_width}
-        )
+        parts = {"q_proj": n_head * head_dim, "k_proj": kv_width, "v_proj": kv_width}
+        self.fused = FusedLinear(self, d_model, parts, turned=head_dim)
         self.o_proj = nn.Linear(n_head * head_dim, d_model, bias=False)
 
-    def forward(
-        self, x_BTD: Tensor, rotary: LayerCache, kernel: str, past: LayerCache | None
+    def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str) -> Tensor:
+        """Mix the positions of whole sequences."""
+        heads = self.fused(x_BTD).unflatten(-1, (-1, self.head_dim))
+        mixed = rotary_self_attention(heads, self.n_head, angles_TP, kernel=kernel)
+        out: Tensor = self.o_proj(mixed)
+        return out
+
+    def step(
+        self, x_BTD: Tensor, angles_TP: Tensor, past: LayerCache | None
     ) -> tuple[Tensor, LayerCache]:
-        """Mix positions; `past` holds earlier keys and values, each (B, G, S, K)."""
-        batch, length, _ = x_BTD.shape
-        heads = self.fused(x_BTD).view(batch, length, -1, self.head_dim)
-        q, k, v = split_heads(heads, self.n_head, *rotary)
+        """Mix the next positions with `past` keys and values, each (B, G, S, K)."""
+        heads = self.fused(x_BTD).unflatten(-1, (-1, self.head_dim))
+        q, k, v = split_heads(heads, self.n_head, angles_TP)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mixed = attend(q, k, v, causal=True, kernel=kernel)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1)), (k, v)
+        mixed = attend(q, k, v, causal=True)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2)), (k, v)
 
 
 class FeedForward(nn.Module):
@@ -117,14 +151,20 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(shape.d_model)
         self.post_attention_layernorm = RMSNorm(shape.d_model)
 
-    def forward(
-        self, x_BTD: Tensor, rotary: LayerCache, kernel: str, past: LayerCache | None, drop: float
-    ) -> tuple[Tensor, LayerCache]:
-        """Return the layer's output and its keys and values."""
-        mixed, present = self.self_attn(self.input_layernorm(x_BTD), rotary, kernel, past)
+    def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str, drop: float) -> Tensor:
+        """Return the layer's output for whole sequences."""
+        mixed = self.self_attn(self.input_layernorm(x_BTD), angles_TP, kernel)
         x_BTD = x_BTD + F.dropout(mixed, drop, self.training)
         update = self.mlp(self.post_attention_layernorm(x_BTD))
-        return x_BTD + F.dropout(update, drop, self.training), present
+        return x_BTD + F.dropout(update, drop, self.training)
+
+    def step(
+        self, x_BTD: Tensor, angles_TP: Tensor, past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Return the layer's output for the next positions, and all keys and values so far."""
+        mixed, present = self.self_attn.step(self.input_layernorm(x_BTD), angles_TP, past)
+        x_BTD = x_BTD + mixed
+        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD)), present
 
 
 class _Backbone(nn.Module):
@@ -157,11 +197,15 @@ class Llama(nn.Module):
         self.model = _Backbone(shape, spec.vocab_size)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.d_model, spec.vocab_size, bias=False)
-        self._rotary: LayerCache | None = None
+        self._angles = rotary_angles(spec.context, shape.head_size, ROPE_THETA)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of each next token, shape (B, T, V)."""
-        return self.step(ids_BT, None)[0]
+        x_BTD = self.model.embed_tokens(ids_BT)
+        angles_TP = self._angles_at(0, ids_BT.shape[1], x_BTD.device)
+        for block in self.model.layers:
+            x_BTD = block(x_BTD, angles_TP, self.kernel, self.dropout)
+        return F.linear(self.model.norm(x_BTD), self.output_weight)
 
     def step(
         self, ids_BT: Tensor, past: list[LayerCache] | None
@@ -174,12 +218,10 @@ class Llama(nn.Module):
         """
         start = past[0][0].shape[2] if past else 0
         x_BTD = self.model.embed_tokens(ids_BT)
-        rotary = self._angles(start, ids_BT.shape[1], x_BTD)
+        angles_TP = self._angles_at(start, ids_BT.shape[1], x_BTD.device)
         present = []
         for index, block in enumerate(self.model.layers):
-            x_BTD, kept = block(
-                x_BTD, rotary, self.kernel, past[index] if past else None, self.dropout
-            )
+            x_BTD, kept = block.step(x_BTD, angles_TP, past[index] if past else None)
             present.append(kept)
         return F.linear(self.model.norm(x_BTD), self.output_weight), present
 
@@ -190,15 +232,13 @@ class Llama(nn.Module):
         assert isinstance(weight, Tensor)
         return weight
 
-    def _angles(self, start: int, length: int, x_BTD: Tensor) -> LayerCache:
+    def _angles_at(self, start: int, length: int, device: torch.device) -> Tensor:
         end = start + length
-        table = self._rotary
-        if table is None or len(table[0]) < end or table[0].device != x_BTD.device:
-            cos, sin = rotary_table(
-                max(end, self.spec.context), self.shape.head_size, ROPE_THETA
-            )
-            table = self._rotary = (cos.to(x_BTD.device), sin.to(x_BTD.device))
-        return table[0][start:end], table[1][start:end]
+        if len(self._angles) < end or self._angles.device != device:
+            longest = max(end, self.spec.context)
+            angles = rotary_angles(longest, self.shape.head_size, ROPE_THETA)
+            self._angles = angles.to(device)
+        return self._angles[start:end]
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights on the CPU; the same generator state gives the same weights."""

@@ -1,0 +1,8 @@
+"""What holds for all tests, before any of them imports torch."""
+
+import os
+
+# One thread each: pytest-xdist runs a process a core, and OpenMP's spinning threads would fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing is fetched; transformers would otherwise ask a hub for what it does not find in a folder.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")

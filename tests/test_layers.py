@@ -1,0 +1,69 @@
+"""A module imports only from layers above its own, and what starts first loads nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "nas"
+
+# The README's table, top row first. A row whose parts know each other is split in two here, so
+# that there is no exception to the rule.
+LAYERS = (
+    {"errors"},
+    {"device", "records", "shipped", "yaml_strict"},
+    {"families", "data"},
+    {"tasks", "artifact", "generation"},
+    {"space", "training", "store"},
+    {"config", "worker", "strategies"},
+    {"executors", "model"},
+    {"study"},
+    {"loading"},
+    {"driver"},
+    {"cli"},
+    {"nas"},  # the public names, each imported when it is first used
+)
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+
+
+def part_of(module):
+    """Return the part that a module belongs to: `nas.data.sources` to `data`, `nas` to `nas`."""
+    return module.split(".")[:2][-1]
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write relative imports in full"
+            yield from (
+                [f"nas.{a.name}" for a in node.names] if node.module == "nas" else [node.module]
+            )
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_module_imports_only_from_layers_above(path):
+    names = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    own = part_of(".".join(names).removesuffix(".__init__"))
+    imported = {part_of(name) for name in imports_of(path) if name.split(".")[0] == "nas"}
+    assert {part for part in imported - {own} if LAYER[part] >= LAYER[own]} == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("nas", {"torch", "optuna", "sqlalchemy", "numpy", "yaml"}),
+        ("nas.cli", {"torch", "optuna", "sqlalchemy", "numpy"}),
+        ("nas.study", {"torch", "optuna", "transformers"}),
+        ("nas.driver", {"torch", "transformers"}),
+    ],
+)
+def test_import_loads_nothing_heavy(module, absent):
+    code = f"import sys, {module}; print(*{absent}.intersection(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
