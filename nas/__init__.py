@@ -35,7 +35,7 @@ _HOME = {
     "search": "nas.driver",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0605  # one table for both
+__all__ = list(_HOME)  # one table for both
 
 
 def __getattr__(name: str) -> Any:

@@ -270,6 +270,10 @@ def _convert_record(kind: type, value: Any, where: str) -> Any:
     unknown = sorted(set(value) - set(hints))
     if unknown:
         raise TypeError(f"{where}: unknown field '{unknown[0]}'")
+    for f in dataclasses.fields(kind):
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and f.name not in value:
+            raise TypeError(f"{where}: missing field '{f.name}'")
     return kind(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in value.items()})
 
 

@@ -274,8 +274,7 @@ class Study:
         if max_latency_ms is not None:
             if all(ranking.number_of(row, LATENCY) is None for row in complete):
                 raise InputError(
-                    f"study '{self.name}': {LATENCY} was not measured; "
-                    "name it in the study's objectives, or give its latency section a max_ms"
+                    f"study '{self.name}': {LATENCY} was not measured; limit max_params instead"
                 )
             limits.append(f"{LATENCY} <= {max_latency_ms}")
         return limits

@@ -59,7 +59,7 @@ def test_task_class_has_what_its_row_promises(name):
 
 
 def test_task_class_of_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(NotFoundError, match="'language_modelling'.*mean 'language_modeling'"):
+    with pytest.raises(NotFoundError, match=r"'language_modelling'.*mean 'language_modeling'"):
         task_class("language_modelling")
 
 

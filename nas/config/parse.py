@@ -89,7 +89,7 @@ def config_from_plain(
         task=_read_task(reader.mapping("task")),
         split=_read_split(reader),
         recipe=recipe,
-        objectives=_read_objectives(reader, space, latency),
+        objectives=_read_objectives(reader, space),
         budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
         finalists=_read_finalists(reader.mapping("finalists", optional=True)),
         stop=_read_stop(reader),
@@ -160,9 +160,7 @@ def _read_warmup(reader: Reader) -> int | None:
     return None if given == AUTO else reader.integer("warmup_tokens", minimum=0)
 
 
-def _read_objectives(
-    reader: Reader, space: SearchSpace, latency: LatencyConfig | None
-) -> tuple[str, ...]:
+def _read_objectives(reader: Reader, space: SearchSpace) -> tuple[str, ...]:
     if not reader.has("objectives"):
         return MEASURED[:1]
     known = [*MEASURED, LATENCY, *_cost_columns(space)]
@@ -173,12 +171,8 @@ def _read_objectives(
     for key, name in enumerate(names):
         if name in names[:key]:
             section.fail(key, f"'{name}' given twice")
-    if LATENCY in names and latency is None:
-        reader.fail(
-            "objectives",
-            f"{LATENCY} needs to know where it is measured; add latency: "
-            "{phase: decode, batch: 1, context: 64, device: cpu, threads: 1}",
-        )
+    if LATENCY in names:
+        reader.fail("objectives", f"{LATENCY} is not measured by this release; leave it out")
     return names
 
 
@@ -251,8 +245,9 @@ def _read_latency(reader: Reader, context: int) -> LatencyConfig | None:
         context=section.integer("context", minimum=1, maximum=context, default=context),
         device=_read_device(section, ours.device),
         threads=section.integer("threads", minimum=1, default=ours.threads),
-        max_ms=_optional_number(section, "max_ms"),
     )
+    if section.value("max_ms", default=None) is not None:
+        section.fail("max_ms", "latency is not measured by this release; leave it out")
     if latency.device == AUTO:
         section.fail("device", "got 'auto'; name the device, so that figures can be compared")
     section.done()

@@ -106,14 +106,13 @@ DEFAULT_STOP = StopConfig(candidates=40)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyConfig:
-    """Where and how `latency_ms` is measured; candidates above `max_ms` are left out."""
+    """Where and how `latency_ms` is to be measured."""
 
     phase: str = "decode"
     batch: int = 1
     context: int = 64
     device: str = "cpu"
     threads: int = 1
-    max_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +167,6 @@ class StudyConfig:
         plain = self.to_plain()
         if not is_builtin(self.task.data):
             plain["task"]["data"] = Path(self.task.data).resolve().name
-        if plain["latency"] is not None:
-            del plain["latency"]["max_ms"]
         return {key: plain[key] for key in FIXED if plain[key] is not None}
 
 

@@ -14,7 +14,7 @@ from nas.config import StudyConfig, load_config
 from nas.device import cpu_count
 from nas.driver.events import Listener, silent
 from nas.driver.opening import OpenedStudy, open_for_search
-from nas.driver.search import Driver, SearchInterrupted, threads_of
+from nas.driver.search import WORKER_THREADS, Driver, SearchInterrupted
 from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import EXECUTORS, make_executor
@@ -86,9 +86,7 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
     workers = 1 if config.executor == "inline" else config.workers or cpu_count()
     with Stop() as stop:
         opened.store.set_state(opened.record, "running")
-        executor = make_executor(
-            config.executor, workers=workers, threads=threads_of(workers)
-        )
+        executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
         try:
             driver = Driver(opened, executor, listener, stop)
             try:

@@ -50,9 +50,7 @@ class Comparison:
     tie: bool
 
 
-def entrants(
-    complete: Sequence[CandidateRow], reference_id: str | None, top: int
-) -> list[Entrant]:
+def entrants(complete: Sequence[CandidateRow], reference_id: str | None, top: int) -> list[Entrant]:
     """Return who is trained again: the best `top`, and the reference wherever it came.
 
     Args:
@@ -60,7 +58,9 @@ def entrants(
         reference_id: Architecture id of the reference, if there is one.
         top: How many of the best.
     """
-    chosen = [row for i, row in enumerate(complete) if i < top or row.architecture_id == reference_id]
+    chosen = [
+        row for i, row in enumerate(complete) if i < top or row.architecture_id == reference_id
+    ]
     return [
         Entrant(
             architecture_id=row.architecture_id,
@@ -140,7 +140,9 @@ def summarise(
     """
     ranked = sorted(groups, key=lambda g: ranking.badness(g.mean(objective), objective))
     ranked = [group for group in ranked if group.mean(objective) is not None]
-    winner = ranked[0].architecture_id if ranked else (complete[0].architecture_id if complete else None)
+    winner = (
+        ranked[0].architecture_id if ranked else (complete[0].architecture_id if complete else None)
+    )
     reference = next((g for g in ranked if g.architecture_id == reference_id), None)
     comparisons = {}
     if ranked and reference is not None and winner != reference_id:

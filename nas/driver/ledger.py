@@ -38,6 +38,7 @@ class Ledger:
             objectives=opened.record.objectives,
             parameters=opened.space.space.parameters,
         )
+        self._unmirrored: list[CandidateRow] = []
         self.rows: dict[str, CandidateRow] = {}
         self._reload()
         self._reconcile()
@@ -100,7 +101,7 @@ class Ledger:
         return self._refresh(candidate.id)
 
     def record(self, outcome: Outcome) -> CandidateRow:
-        """Store how a job ended, mirror it, and let go of weights and checkpoints not needed."""
+        """Store how a job ended, and let go of its checkpoint unless it goes on from there."""
         before = self.rows[outcome.candidate_id].checkpoint
         stored = replace(outcome, checkpoint=self._relative(outcome.checkpoint))
         self._store.record_outcome(self._record, stored)
@@ -109,9 +110,14 @@ class Ledger:
             self._store.set_checkpoint(self._record, row.candidate_id, None)
             row = self._refresh(row.candidate_id)
         self._delete_other_checkpoints(before, row.checkpoint)
-        evaluations = self._store.evaluations(self._record, row.candidate_id)
-        self._mirror.add(row, evaluations)
+        self._unmirrored.append(row)
         return row
+
+    def mirror(self) -> None:
+        """Show Optuna what was recorded; done apart, so that no worker waits for it."""
+        while self._unmirrored:
+            row = self._unmirrored.pop(0)
+            self._mirror.add(row, self._store.evaluations(self._record, row.candidate_id))
 
     def note_checkpoint(self, candidate_id: str, checkpoint: CheckpointRef) -> None:
         """Store a running candidate's safety checkpoint and delete the one before."""
@@ -142,7 +148,8 @@ class Ledger:
         self._store.set_state(self._record, state)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Mirror what is left and let go of the database."""
+        self.mirror()
         self._mirror.close()
         self._store.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nas.device import check_device_name, cpu_count
+from nas.device import check_device_name
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -44,6 +44,9 @@ EVENT_SECONDS = 0.25
 MIN_EVAL_TOKENS = 65_536
 # So many candidates fail one after another, with none complete, before the search gives up.
 HOPELESS = 8
+# CPU threads of a worker. One process a core with one thread each is the fastest way to train many
+# small models, and with several threads the products' sums depend on the load of the machine.
+WORKER_THREADS = 1
 # The finals get at most this share of a search's minutes.
 FINALS_SHARE = 0.5
 
@@ -140,6 +143,7 @@ class Driver:
                     pending = None
                 else:
                     self._start(*following)
+            self.ledger.mirror()
             for event in self._executor.events(EVENT_SECONDS) if self._running else ():
                 self._take(event)
             if self._stop.asked:
@@ -253,9 +257,7 @@ class Driver:
             data_fingerprint=self._record.data_fingerprint,
         )
 
-    def _begin(
-        self, candidate: Candidate, number: int, role: str
-    ) -> tuple[CandidateRow, Job]:
+    def _begin(self, candidate: Candidate, number: int, role: str) -> tuple[CandidateRow, Job]:
         row = self.ledger.add(candidate, number=number, role=role)
         return row, self._job(row)
 
@@ -411,7 +413,7 @@ class Driver:
             device=wanted,
             precision=self._config.recipe.precision,
             attention="auto",
-            threads=threads_of(self._executor.slots),
+            threads=WORKER_THREADS,
         )
         rungs = self._record.rungs
         numerics = self._executor.probe(
@@ -457,13 +459,8 @@ class Driver:
         )
 
 
-class SearchInterrupted(KeyboardInterrupt):  # noqa: N818  # an interrupt, not an error
+class SearchInterrupted(KeyboardInterrupt):  # an interrupt, not an error
     """The user stopped the search; everything is kept and the same call goes on."""
-
-
-def threads_of(slots: int) -> int:
-    """Return the CPU threads of one worker: more than one only where a worker is alone."""
-    return 1 if slots > 1 else min(2, cpu_count())
 
 
 def _busy_seconds(row: CandidateRow) -> float:

@@ -60,5 +60,3 @@ class InlineExecutor:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-
-

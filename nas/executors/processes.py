@@ -6,6 +6,7 @@ that dies is replaced, and its job ends as failed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nas.errors
@@ -31,6 +33,16 @@ class _Worker:
     process: subprocess.Popen[str]
     job: Job | None = None
     last_words: str = ""
+    reader: threading.Thread | None = None
+
+    def release(self) -> None:
+        """Close the pipes of a process that has ended."""
+        if self.reader is not None:
+            self.reader.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what could not be sent to a dead worker
+                pipe.close()
 
 
 class ProcessExecutor:
@@ -99,6 +111,7 @@ class ProcessExecutor:
             return []
         self._workers[self._workers.index(worker)] = self._start()
         job, code = worker.job, worker.process.wait()
+        worker.release()
         if job is None:
             return []
         return [
@@ -122,16 +135,15 @@ class ProcessExecutor:
         workers, self._workers = self._workers, []
         for worker in workers:
             assert worker.process.stdin is not None
-            try:
+            with contextlib.suppress(OSError):  # it is dead already
                 worker.process.stdin.close()
-            except OSError:
-                continue  # it is dead already
         for worker in workers:
             try:
                 worker.process.wait(CLOSE_SECONDS)
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            worker.release()
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(
@@ -145,7 +157,8 @@ class ProcessExecutor:
             **_apart_from_the_terminal(),
         )
         worker = _Worker(process)
-        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
+        worker.reader.start()
         return worker
 
     def _read(self, worker: _Worker) -> None:
@@ -179,7 +192,11 @@ def _environment(threads: int) -> dict[str, str]:
     """Return the worker's variables: they must be set before torch is imported."""
     count = str(threads)
     pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONUNBUFFERED": "1"}
-    return os.environ | pinned | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    return (
+        os.environ
+        | pinned
+        | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    )
 
 
 def _apart_from_the_terminal() -> dict[str, Any]:

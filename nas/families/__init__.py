@@ -28,6 +28,7 @@ class Shape(Protocol):
         heads: The heads it can carry: causal_lm, classify, seq2seq.
         module: Import string of its torch module, built as `Module(shape, task_spec)`.
         per_layer: Fields that may hold one number a layer.
+        limits: Largest value of each whole-number field.
         description: One line for `nas families`.
     """
 
@@ -35,6 +36,7 @@ class Shape(Protocol):
     heads: ClassVar[frozenset[str]]
     module: ClassVar[str]
     per_layer: ClassVar[frozenset[str]]
+    limits: ClassVar[Mapping[str, int]]
     description: ClassVar[str]
 
     def __init__(self, **fields: Any) -> None: ...
@@ -49,7 +51,8 @@ class Shape(Protocol):
 
         Args:
             fields: Every field by name. A value is a number or a numpy array; a per-layer field
-                is one such value or a list of them, one a layer. Arrays broadcast.
+                is one such value or a list of them, one a layer, each judged by itself.
+                Arrays broadcast.
 
         Returns:
             A bool, or a bool array of the broadcast size.
@@ -63,7 +66,8 @@ class Shape(Protocol):
         """Return the closed-form columns that constraints, tables and rate rules use.
 
         Args:
-            fields: As for `valid`; all shapes must be valid.
+            fields: As for `valid`; all shapes must be valid. A per-layer field may count only
+                through its sum over the layers: search spaces rely on it.
             spec: Vocabulary and head.
             context: Tokens an example, T.
             batch: Examples a training step, B (for memory).

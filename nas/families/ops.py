@@ -136,9 +136,7 @@ def attend(
         return scores.softmax(dim=-1, dtype=torch.float32).to(v_BHSK.dtype) @ v_BHSK
     whole = masked and length == seen
     bias = causal_bias(length, seen, q_BHTK) if masked and not whole else None
-    return F.scaled_dot_product_attention(
-        q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=whole
-    )
+    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=whole)
 
 
 def _repeat_heads(x_BGSK: Tensor, n_head: int) -> Tensor:

@@ -210,7 +210,7 @@ class Feasibility:
             possible = possible & constraint.allows(best(columns[constraint.column]))
         size = self._sizes(depth)[slot]
         sure = _any_leading(self.holds(low) | self.holds(high), size)
-        maybe = sure | _any_leading(possible, size)
+        maybe = _any_leading(possible, size) & self._slots_and_domains(depth, chosen)[1][slot]
         if (maybe & ~sure).any():
             points = self.layout.fields(depth, self._coarse(depth, chosen, slot))
             sure |= _any_leading(self.holds(points), size)
@@ -266,31 +266,33 @@ class Feasibility:
         self, depth: int, chosen: Chosen
     ) -> tuple[tuple[Dimension, ...], list[Bools]]:
         slots = self._slots(depth)
-        plain = [OPEN if d.layout != ONE else i for i, d in zip(chosen, slots, strict=True)]
-        if any(i == OPEN and d.layout == ONE for i, d in zip(chosen, slots, strict=True)):
-            plain = list(self.opening(depth))
-        return slots, self._domains(depth, tuple(plain))
+        plain = tuple(OPEN if d.layout != ONE else i for i, d in zip(chosen, slots, strict=True))
+        return slots, self._domains(depth, plain)
 
     def _compute_domains(self, depth: int, plain: Chosen) -> list[Bools]:
-        """Say for each slot which values the family's rules still allow.
+        """Say for each slot which values the family's rules still allow; nothing about the cost.
 
-        All of them until every slot of a plain dimension is chosen; then none if the rules refuse
-        the choice, and each number of a per-layer dimension is judged by itself.
+        Args:
+            depth: Layers of the model.
+            plain: What is chosen, with the slots of all per-layer dimensions open: their numbers
+                are judged one by one, so that a dimension needs one axis.
         """
         slots = self._slots(depth)
-        domains = [np.ones(len(dimension.values), dtype=bool) for dimension in slots]
-        if any(i == OPEN and d.layout == ONE for i, d in zip(plain, slots, strict=True)):
-            return domains
-        layered = [d for d in self.layout.dimensions if d.layout != ONE]
+        axes = {d.name: d for d, index in zip(slots, plain, strict=True) if index == OPEN}
+        sizes = [len(d.values) for d in axes.values()]
+        everything = [np.ones(len(d.values), dtype=bool) for d in slots]
+        if prod(sizes) > self._block:
+            return everything
         fields = self.layout.fields(depth, [max(index, 0) for index in plain])
-        grids = np.meshgrid(*[d.values for d in layered], indexing="ij", sparse=True)
-        fields.update({d.name: grid for d, grid in zip(layered, grids, strict=True)})
-        allowed = np.broadcast_to(self._kind.valid(fields), [len(d.values) for d in layered])
+        grids = np.meshgrid(*[d.values for d in axes.values()], indexing="ij", sparse=True)
+        fields.update(zip(axes, grids, strict=True))
+        allowed = np.broadcast_to(self._kind.valid(fields), sizes)
         masks = {}
-        for axis, dimension in enumerate(layered):
-            others = tuple(a for a in range(len(layered)) if a != axis)
-            masks[dimension.name] = allowed.any(axis=others, keepdims=True).ravel()
-        return [masks.get(d.name, m & allowed.any()) for d, m in zip(slots, domains, strict=True)]
+        for axis, name in enumerate(axes):
+            others = tuple(a for a in range(len(axes)) if a != axis)
+            masks[name] = allowed.any(axis=others, keepdims=True).ravel()
+        left = bool(allowed.any())
+        return [masks.get(d.name, m & left) for d, m in zip(slots, everything, strict=True)]
 
     def _key(self, depth: int, chosen: Chosen) -> Hashable:
         """Return what decides whether a completion exists.

@@ -46,7 +46,7 @@ class Fields:
             names=tuple(f.name for f in own),
             defaults={f.name: f.default for f in own if f.default is not MISSING},
             booleans=frozenset(f.name for f in own if hints[f.name] is bool),
-            limits=getattr(kind, "limits", {}),
+            limits=kind.limits,
             per_layer=kind.per_layer,
         )
 
@@ -279,5 +279,5 @@ def _read_reference(
             reader.fail(name, f"got {reference[name]}, but the space fixes {fixed[name]}")
     for name in known.names:
         if name not in known.defaults and name not in reference:
-            reader.fail(name, f"missing; the reference is a full shape, so {DEPTH} to the last")
+            reader.fail(name, "missing; the reference is a full shape, so give every field")
     return reference

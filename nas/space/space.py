@@ -178,10 +178,9 @@ class SearchSpace:
     def _difference(self, wanted: Architecture, closest: Architecture) -> str:
         """Say in which field a shape differs from the closest one of the space."""
         for name in sorted({*wanted.shape, *closest.shape}):
-            got, has = wanted.shape.get(name), closest.shape.get(name)
+            got, has = (dict(a.shape).get(name, "its default") for a in (wanted, closest))
             if got != has:
-                shown = "its default" if got is None else str(got)
-                return f"{name}: {shown} is outside the space, whose closest is {has}"
+                return f"{name}: {got} is outside the space; the closest there is {has}"
         raise AssertionError("two shapes that differ in no field")
 
 

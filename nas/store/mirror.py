@@ -8,7 +8,6 @@ finished trials never change.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -211,10 +210,11 @@ def _local(time: datetime) -> datetime:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Optuna's notes about studies made or found off the user's screen."""
-    logger = logging.getLogger("optuna")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    import optuna  # importing it sets the level of its logger: import first
+
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        optuna.logging.set_verbosity(level)

@@ -45,9 +45,7 @@ class Strategy(Protocol):
     So a search that is resumed proposes what an uninterrupted one would have.
     """
 
-    def __init__(
-        self, space: BoundSpace, *, seed: int, directions: Sequence[str]
-    ) -> None: ...
+    def __init__(self, space: BoundSpace, *, seed: int, directions: Sequence[str]) -> None: ...
 
     def propose(self, history: Sequence[Observation], number: int) -> Architecture | None:
         """Return a feasible shape that the history does not hold; None if there is none left.
@@ -76,9 +74,7 @@ def make_strategy(
     name = DEFAULT if name == AUTO else name
     if name not in STRATEGIES:
         known = ", ".join([AUTO, *STRATEGIES])
-        raise NotFoundError(
-            f"unknown strategy '{name}'; known: {known}{nearest(name, STRATEGIES)}"
-        )
+        raise NotFoundError(f"unknown strategy '{name}'; known: {known}{nearest(name, STRATEGIES)}")
     module, _, attribute = STRATEGIES[name].partition(":")
     kind: Any = getattr(import_module(module), attribute)
     made: Strategy = kind(space, seed=seed, directions=directions)

@@ -6,7 +6,7 @@ optuna.samplers.TPESampler.
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -80,14 +80,11 @@ class TPEStrategy:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Optuna's log lines and experimental warnings from the user's terminal."""
-    import warnings
-
-    logger = logging.getLogger("optuna")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        logger.setLevel(level)
+        optuna.logging.set_verbosity(level)

@@ -1,0 +1,1 @@
+"""Train one candidate: schedule, loop, checkpoints and the choice of arithmetic."""

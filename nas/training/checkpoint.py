@@ -115,9 +115,9 @@ def _check_whole(path: Path, reference: CheckpointRef) -> None:
     try:
         size = path.stat().st_size
         if size == reference.bytes:
-            digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
-            if digest == reference.sha256:
-                return
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == reference.sha256:
+                    return
     except OSError as error:
         raise ArtifactError(f"{path}: checkpoint cannot be read: {error.strerror}") from error
     raise ArtifactError(f"{path}: checkpoint is damaged ({size} bytes of {reference.bytes})")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas.data import PreparedData
 from nas.families import module_class, shape_of
@@ -21,7 +21,6 @@ from nas.records import (
     CheckpointRef,
     Evaluation,
     Job,
-    Numerics,
     Progress,
     Recipe,
     TaskSpec,
@@ -157,9 +156,7 @@ class Training:
         """Return the task's metrics on a split."""
         self.network.eval()
         with autocast(self.job.numerics):
-            values = self.task.evaluate(
-                self.network, split, max_tokens=self.job.eval_tokens
-            )
+            values = self.task.evaluate(self.network, split, max_tokens=self.job.eval_tokens)
         return dict(values)
 
     def save(self, folder: Path) -> CheckpointRef:

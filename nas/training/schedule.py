@@ -45,5 +45,3 @@ def rate_factor(tokens: int, recipe: Recipe, full_budget: int) -> float:
     if begun <= 0 or cooldown_tokens <= 0:
         return warmup
     return warmup * (1 - math.sqrt(min(1.0, begun / cooldown_tokens)))
-
-

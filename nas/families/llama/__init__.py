@@ -1,0 +1,1 @@
+"""The Llama decoder: `shape` without torch, `module` with it."""

@@ -21,7 +21,14 @@ ROPE_THETA = 10_000.0
 RMS_NORM_EPS = 1e-6
 
 # No shape beyond these is built or loaded: a folder's numbers are untrusted.
-LIMITS = {"n_layer": 256, "d_model": 16_384, "n_head": 256, "head_dim": 512, "d_ff": 65_536}
+LIMITS = {
+    "n_layer": 256,
+    "d_model": 16_384,
+    "n_head": 256,
+    "n_kv_head": 256,
+    "head_dim": 512,
+    "d_ff": 65_536,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +58,7 @@ class LlamaShape:
     heads: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
     module: ClassVar[str] = "nas.families.llama.module:Llama"
     per_layer: ClassVar[frozenset[str]] = frozenset({"d_ff", "n_kv_head"})
+    limits: ClassVar[Mapping[str, int]] = LIMITS
     description: ClassVar[str] = "decoder: RMSNorm, rotary positions, grouped-query heads, SwiGLU"
 
     def __post_init__(self) -> None:
@@ -76,7 +84,7 @@ class LlamaShape:
     def _check_count(self, name: str, value: Any, *, allow_none: bool = False) -> None:
         if value is None and allow_none:
             return
-        limit = LIMITS.get(name, LIMITS["n_head"])
+        limit = LIMITS[name]
         if type(value) is not int or not 1 <= value <= limit:
             raise ShapeError(f"llama: {name}: got {value!r}, expected an integer 1 to {limit}")
 
@@ -134,7 +142,8 @@ class LlamaShape:
             good = (d_model % n_head == 0) & ((d_model // n_head) % 2 == 0)
         else:
             good = (head_dim % 2 == 0) & (d_model > 0)
-        for kv in _layers(fields.get("n_kv_head"), 1) if fields.get("n_kv_head") is not None else ():
+        n_kv_head = fields.get("n_kv_head")
+        for kv in [] if n_kv_head is None else _layers(n_kv_head, 1):
             good = good & (n_head % kv == 0)
         return good
 

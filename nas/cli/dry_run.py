@@ -1,0 +1,202 @@
+"""`nas search --dry-run`: what a search would cost, from its space and a few timed steps.
+
+Nothing is kept: data is prepared in a temporary folder, and no study is made.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.cli import terminal
+from nas.cli.tables import show_pairs
+from nas.cli.wording import count, duration, size
+from nas.device import cpu_count
+from nas.driver.opening import recipe_of
+from nas.driver.pace import Pace
+from nas.driver.search import MIN_EVAL_TOKENS, WORKER_THREADS
+from nas.families import cost_of
+from nas.records import Candidate, Job, Numerics
+from nas.space import BoundSpace
+from nas.study import studies_folder
+from nas.tasks import task_class
+
+if TYPE_CHECKING:
+    from nas.config import StudyConfig
+    from nas.data import PreparedData
+
+PROBE_SECONDS = 1.5
+DRAWS = 200  # shapes whose mean cost stands for a candidate's
+BYTES_PER_WEIGHT = 4
+MOMENTS = 2  # of AdamW, beside the weights in a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What was looked at before anything is estimated."""
+
+    config: StudyConfig
+    space: BoundSpace
+    prepared: PreparedData
+    described: dict[str, Any]
+    slots: int
+
+
+def show_estimate(config: StudyConfig) -> None:
+    """Write what a search of these settings would look at and take.
+
+    Raises:
+        InputError: If anything is wrong that the search would refuse.
+    """
+    rng = np.random.default_rng(config.seed)
+    with tempfile.TemporaryDirectory(prefix="nas-") as folder:
+        plan = _plan(config, Path(folder) / "data", rng)
+        _show_existing(config)
+        show_pairs(_space_pairs(plan.described))
+        terminal.say("timing a few steps of one shape...")
+        numerics, each = _seconds_a_candidate(plan, rng)
+        data_bytes = sum(file.stat().st_size for file in plan.prepared.folder.iterdir())
+    show_pairs(_cost_pairs(plan, numerics, each, data_bytes))
+
+
+def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
+    task = task_class(config.task.name)
+    context = config.recipe.context
+    prepared = task.prepare(config.task.data, folder, split=config.split, context=context)
+    space = config.space.bind(task.spec(prepared), context=context, batch=config.recipe.batch)
+    return Plan(
+        config=config,
+        space=space,
+        prepared=prepared,
+        described=space.describe(rng),
+        slots=1 if config.executor == "inline" else config.workers or cpu_count(),
+    )
+
+
+def _show_existing(config: StudyConfig) -> None:
+    folder = studies_folder() / config.name
+    if (folder / "study.db").exists():
+        terminal.say(f"{folder} exists: the search would go on there, or move it with --fresh")
+
+
+def _space_pairs(described: dict[str, Any]) -> dict[str, Any]:
+    about = "" if described["exact"] else "about "
+    low, high = described["params"]
+    return {
+        "shapes": f"{described['shapes']:,}, {about}{described['feasible_share']:.1%} feasible",
+        "parameters": f"{count(low)} to {count(high)}",
+    }
+
+
+def _seconds_a_candidate(plan: Plan, rng: np.random.Generator) -> tuple[Numerics, float]:
+    """Return the numerics and the mean seconds of a candidate alone on a worker."""
+    from nas.worker import probe
+
+    config, spec = plan.config, plan.space.spec
+    shape = config.space.reference or plan.space.sample(rng)
+    job = _job(plan, shape)
+    numerics = probe(job)
+    cost = {"context": config.recipe.context, "batch": config.recipe.batch}
+    pace = Pace()
+    tokens, seconds = _timed(job, numerics)
+    flops = cost_of(shape, spec, **cost)["train_flops_per_token"]
+    pace.learn(tokens=tokens, flops_per_token=flops, seconds=seconds)
+    drawn = [cost_of(plan.space.sample(rng), spec, **cost) for _ in range(DRAWS)]
+    mean = sum(columns["train_flops_per_token"] for columns in drawn) / DRAWS
+    # A measurement is a forward pass, a third of a training step's work.
+    read = config.rungs[-1] + len(config.rungs) * job.eval_tokens / 3
+    each = pace.predict(tokens=round(read), flops_per_token=mean)
+    assert each is not None, "the pace has learned"
+    return numerics, each
+
+
+def _job(plan: Plan, shape: Any) -> Job:
+    config = plan.config
+    rungs = config.rungs
+    candidate = Candidate(
+        architecture=shape,
+        recipe=recipe_of(config),
+        seed=config.seed,
+        data_fingerprint=plan.prepared.info.fingerprint,
+    )
+    return Job(
+        study=config.name,
+        candidate=candidate,
+        task_spec=plan.space.spec,
+        data=str(plan.prepared.folder),
+        rungs=rungs,
+        rung=0,
+        numerics=Numerics(
+            device=config.device,
+            precision=config.recipe.precision,
+            attention="auto",
+            threads=WORKER_THREADS,
+        ),
+        eval_tokens=min(max(MIN_EVAL_TOKENS, rungs[-1] // 10), plan.prepared.info.tokens["val"]),
+    )
+
+
+def _timed(job: Job, numerics: Numerics) -> tuple[int, float]:
+    """Train for a moment and return tokens and seconds."""
+    from dataclasses import replace
+
+    import torch
+
+    from nas.device import synchronize
+    from nas.training.loop import Training
+    from nas.training.numerics import arithmetic
+
+    training = Training(replace(job, numerics=numerics))
+    with arithmetic(numerics):
+        training.step()  # warms up
+        before, begun = training.tokens, time.perf_counter()
+        while time.perf_counter() - begun < PROBE_SECONDS:
+            training.step()
+        synchronize(torch.device(numerics.device))
+        return training.tokens - before, time.perf_counter() - begun
+
+
+def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) -> dict[str, Any]:
+    config = plan.config
+    entrants = config.finalists.top + 1 if config.finalists.top else 0
+    trainings = entrants * config.finalists.seeds
+    finals = trainings * each / plan.slots
+    largest = plan.described["params"][1] * BYTES_PER_WEIGHT
+    models = (config.keep + trainings) * largest
+    checkpoints = plan.slots * largest * (1 + MOMENTS)
+    return {
+        "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
+        "a candidate": f"about {duration(each)} for {count(config.rungs[-1])} tokens",
+        "candidates": f"about {3600 * plan.slots / each:.0f} an hour",
+        "finals": f"at most {trainings} trainings, about {duration(finals)}",
+        "disk": f"at most {size(models + checkpoints + data_bytes)}",
+        "limits": _limit_words(plan, each, finals),
+    }
+
+
+def _limit_words(plan: Plan, each: float, finals: float) -> str:
+    stop, feasible = plan.config.stop, plan.described["feasible"]
+    known = [limit for limit in (stop.candidates, feasible) if limit is not None]
+    whole = (
+        ""
+        if not known
+        else f"{min(known)} candidates take {_total(min(known), plan, each, finals)}"
+    )
+    if stop.minutes is None:
+        return whole or "none: the search runs until it is stopped"
+    left = max(0.0, stop.minutes * 60 - min(finals, stop.minutes * 30))
+    fits = max(1, int(left * plan.slots / each))
+    if known and fits >= min(known):
+        return whole
+    return f"{stop.minutes:g} min are time for about {fits} candidates" + (
+        f"; {whole}" if whole else ""
+    )
+
+
+def _total(candidates: int, plan: Plan, each: float, finals: float) -> str:
+    return f"about {duration(candidates * each / plan.slots + finals)}, finals included"

@@ -1,0 +1,153 @@
+"""The result of a finished study in words: who won, by how much, and how to use the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nas.cli import terminal
+from nas.cli.choosing import shown_path, study_name
+from nas.cli.tables import show_pairs, show_table
+from nas.cli.wording import count, duration, measure, shape_words
+
+if TYPE_CHECKING:
+    from nas.store.rows import CandidateRow
+    from nas.study import Study
+
+LEADERS = 5
+
+
+def show_result(study: Study) -> None:
+    """Write all that there is to say about a finished study."""
+    summary = study.summary() or {}
+    rows = study.trials(role="search")
+    _show_counts(study, rows, summary)
+    _show_leaders(study, [row for row in rows if row.state == "complete"][:LEADERS])
+    _show_finals(summary, {row.architecture_id: row for row in rows})
+    _show_no_larger(study, summary, rows)
+    if not study.config["split"]["test"]:
+        terminal.say("no test split was kept: all figures are on val, which the search has read")
+    _show_places(study)
+    _show_use(study)
+
+
+def _show_counts(study: Study, rows: Sequence[CandidateRow], summary: Mapping[str, Any]) -> None:
+    states = [row.state for row in rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    terminal.say()
+    terminal.heading(
+        f"study {study.name}: {len(rows)} candidates ({counts}) in "
+        f"{duration(summary.get('elapsed_seconds', 0.0))}"
+    )
+
+
+def _show_leaders(study: Study, leaders: Sequence[CandidateRow]) -> None:
+    terminal.say("\nbest in the search")
+    cells = [
+        {**row.flat(), "shape": shape_words(row.shape), "weights": "kept" if row.model_path else ""}
+        for row in leaders
+    ]
+    show_table(cells, ["number", *study.objectives, "params", "shape", "candidate_id", "weights"])
+
+
+def _show_finals(summary: Mapping[str, Any], by_architecture: Mapping[str, CandidateRow]) -> None:
+    finalists = summary.get("finalists", [])
+    if not finalists:
+        terminal.say("\nno finals: nothing was trained again from fresh seeds")
+        return
+    seeds = max(sample["seeds"] for one in finalists for sample in one["metrics"].values())
+    plus_minus = terminal.symbol("±", "+-")
+    terminal.say(
+        f"\nfinals: mean {plus_minus} sd over {seeds} fresh seed{'s' if seeds > 1 else ''}"
+    )
+    metrics = sorted({name for one in finalists for name in one["metrics"]}, reverse=True)
+    cells = [_finalist(one, by_architecture, summary) for one in finalists]
+    show_table(cells, ["number", *metrics, "params", "as", "shape", "seeds"])
+    _show_comparison(summary)
+
+
+def _finalist(
+    one: Mapping[str, Any], by_architecture: Mapping[str, CandidateRow], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    row = by_architecture.get(one["architecture_id"])
+    roles = [
+        *(["winner"] if one["architecture_id"] == summary["winner"] else []),
+        *(["reference"] if one["is_reference"] else []),
+    ]
+    metrics = {name: _mean_and_sd(sample) for name, sample in one["metrics"].items()}
+    return {
+        "number": one["number"],
+        "params": one["params"],
+        "shape": shape_words(row.shape) if row else None,
+        "seeds": max(sample["seeds"] for sample in one["metrics"].values()),
+        "as": ", ".join(roles),
+        **metrics,
+    }
+
+
+def _mean_and_sd(sample: Mapping[str, Any]) -> str:
+    if sample["sd"] is None:
+        return measure(sample["mean"])
+    return f"{measure(sample['mean'])} {terminal.symbol('±', '+-')} {measure(sample['sd'])}"
+
+
+def _show_comparison(summary: Mapping[str, Any]) -> None:
+    if summary["reference"] is None:
+        terminal.say("\nthe space has no reference to compare with")
+    elif summary["winner"] == summary["reference"]:
+        terminal.say("\nnothing beat the reference: it is the winner")
+    else:
+        terminal.say("\nwinner against the reference")
+        for metric, found in summary["against_reference"].items():
+            terminal.say(f"  {metric}: {comparison_words(found)}")
+
+
+def comparison_words(found: Mapping[str, Any]) -> str:
+    """Return a comparison in words; what seeds cannot tell apart is called a tie."""
+    difference = f"{found['difference']:+.4f}"
+    if found["interval"] is None:
+        return f"{difference}, a tie: one seed says nothing of the spread"
+    low, high = found["interval"]
+    verdict = "a tie" if found["tie"] else "beyond the spread of seeds"
+    return f"{difference} (95 % interval {low:+.4f} to {high:+.4f}), {verdict}"
+
+
+def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[CandidateRow]) -> None:
+    by_id = {row.candidate_id: row for row in rows}
+    row = by_id.get(summary.get("no_larger") or "")
+    if row is None:
+        return
+    reference = next((r for r in rows if r.architecture_id == summary["reference"]), None)
+    if reference is None or row.architecture_id == reference.architecture_id:
+        terminal.say("in the search no candidate of at most the reference's size beat it")
+        return
+    objective = study.objectives[0]
+    value, other = row.flat().get(objective), reference.flat().get(objective)
+    assert isinstance(value, float)
+    assert isinstance(other, float)
+    terminal.say(
+        f"best in the search of at most the reference's {count(reference.params or 0)} parameters: "
+        f"#{row.number} {shape_words(row.shape)}, {measure(value)} against {measure(other)}"
+    )
+
+
+def _show_places(study: Study) -> None:
+    best = study.best()
+    terminal.say()
+    show_pairs(
+        {
+            "folder": shown_path(study.folder),
+            "database": shown_path(study.folder / "study.db"),
+            "model": shown_path(study.folder / best.model_path) if best.model_path else None,
+        }
+    )
+
+
+def _show_use(study: Study) -> None:
+    name = study_name(study)
+    terminal.say("\nin Python")
+    terminal.say("  import nas")
+    terminal.say(f'  model = nas.load("{name}")')
+    terminal.say('  print(model.generate("The ", max_new_tokens=200))')
+    terminal.say("in the shell")
+    terminal.say(f'  nas generate {name} --prompt "The "')

@@ -1,0 +1,87 @@
+"""`nas rm`: delete a study's folder with everything in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli import terminal
+from nas.cli.choosing import shown_path
+from nas.cli.wording import size
+from nas.errors import InputError, NasError
+
+if TYPE_CHECKING:
+    from nas.study import Study
+
+# All that a search puts in a study's folder.
+PARTS = frozenset(
+    {
+        "study.db",
+        "study.db-wal",
+        "study.db-shm",
+        "study.db-journal",
+        "models",
+        "checkpoints",
+        "data",
+        "report.html",
+        "search.log",
+    }
+)
+
+
+def rm(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study's name or folder; no database URL.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study: its database, models, checkpoints and data."""
+    from nas.study import open_study
+
+    if "://" in study:
+        raise InputError("rm: got a database URL; name the study's folder")
+    found = open_study(study)
+    _check_folder(found.folder)
+    _show_what_goes(found)
+    if not yes and not _confirmed():
+        terminal.say("nothing was deleted")
+        raise typer.Exit(1)
+    try:
+        shutil.rmtree(found.folder)
+    except OSError as error:
+        raise NasError(f"{found.folder}: cannot be deleted: {error.strerror}") from error
+    terminal.say(f"deleted {shown_path(found.folder)}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that is not a study's and nothing else."""
+    if folder.is_symlink():
+        raise InputError(f"{folder}: is a link; delete what it points to by its own name")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in PARTS)
+    if foreign:
+        raise InputError(
+            f"{folder}: holds '{foreign[0]}', which no search put there; move it away first"
+        )
+
+
+def _show_what_goes(study: Study) -> None:
+    files = [path for path in study.folder.rglob("*") if path.is_file()]
+    total = sum(path.stat().st_size for path in files)
+    rows = study.trials()
+    kept = sum(row.model_path is not None for row in rows)
+    terminal.say(
+        f"{shown_path(study.folder)}: {len(rows)} candidates, {kept} models with weights, "
+        f"{size(total)}"
+    )
+    if study.record.state == "running":
+        terminal.say("its search is running, or was killed: make sure that none is at work")
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        raise InputError("rm: there is no terminal to ask at; confirm with --yes")
+    return typer.confirm("delete all of it?")

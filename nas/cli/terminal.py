@@ -1,0 +1,71 @@
+"""What the terminal can show, and the one way to write to it.
+
+Standard output is for results and progress, standard error for errors and for what would spoil a
+result that is read by a program.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import typer
+
+
+def prepare() -> None:
+    """Let characters that a stream cannot show come out as `?` instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def width() -> int:
+    """Return the columns of the terminal, or what COLUMNS says; 80 if neither is known."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def coloured() -> bool:
+    """Say whether standard output takes escape codes for colour."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+def live() -> bool:
+    """Say whether lines may be redrawn in place."""
+    return coloured() and not os.environ.get("CI") and "TERM" in os.environ
+
+
+def symbol(nice: str, ascii_text: str) -> str:
+    """Return `nice` if standard output can show it."""
+    try:
+        nice.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ascii_text
+    return nice
+
+
+def say(text: str = "") -> None:
+    """Write lines to standard output."""
+    typer.echo(text, color=coloured())
+
+
+def aside(text: str) -> None:
+    """Write a line to standard error."""
+    typer.echo(text, err=True)
+
+
+def heading(text: str) -> None:
+    """Write a line that stands out where there is colour."""
+    say(typer.style(text, bold=True) if coloured() else text)
+
+
+def good(text: str) -> str:
+    """Return a text in green where there is colour."""
+    return typer.style(text, fg="green") if coloured() else text
+
+
+def bad(text: str) -> str:
+    """Return a text in red where there is colour."""
+    return typer.style(text, fg="red") if coloured() else text

@@ -1,0 +1,145 @@
+"""`nas trials` and `nas best`: the candidates of a study, all or the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import terminal
+from nas.cli.choosing import StudyArgument, find_study
+from nas.cli.tables import Format, FormatOption, show_pairs, show_rows, split_columns
+from nas.cli.wording import shape_words
+from nas.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from nas.store.rows import CandidateRow
+    from nas.study import Study
+
+# Columns of tables that `flat` rows do not have.
+DERIVED = ("shape", "weights")
+
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPRESSION",
+        help="Only those for which this holds, such as 'val_loss < 2 and params < 1e6'.",
+        show_default=False,
+    ),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="These columns and no others.", show_default=False),
+]
+
+
+def trials(
+    study: StudyArgument = None,
+    where: WhereOption = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Sort by a column; -COLUMN for descending.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="At most this many rows.", show_default=False)
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Only search, finalist or reference.", show_default=False)
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only complete, failed, diverged...", show_default=False)
+    ] = None,
+    all_rungs: Annotated[
+        bool, typer.Option("--all", help="A row for every measurement of a candidate.")
+    ] = False,
+    columns: ColumnsOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List the candidates of a study, best first."""
+    found, how = find_study(study)
+    _check_state(state)
+    rows = found.trials(where, sort=sort, all_rungs=all_rungs, role=role)
+    rows = [row for row in rows if state in (None, row.state)][:limit]
+    chosen = split_columns(columns, known_columns(found, rows)) if columns else None
+    if form is Format.TABLE:
+        terminal.heading(f"{how}: {len(rows)} row{'' if len(rows) == 1 else 's'}")
+        if not rows:
+            return
+    show_rows(_cells(rows, form, chosen), form, _default_columns(found, rows), chosen=chosen)
+
+
+def best(
+    study: StudyArgument = None,
+    max_params: Annotated[
+        float | None, typer.Option(help="The largest number of parameters.", show_default=False)
+    ] = None,
+    where: WhereOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Show the best candidate of a study, or the best within limits."""
+    found, how = find_study(study)
+    row = found.best(max_params=max_params, where=where)
+    if form is not Format.TABLE:
+        show_rows([row.flat()], form, [])
+        return
+    terminal.heading(how)
+    show_rows(_cells([row], form, None), form, _default_columns(found, [row]))
+    folder = found.folder / row.model_path if row.model_path else None
+    terminal.say()
+    show_pairs({"candidate": row.candidate_id, "model": folder or "its weights were not kept"})
+
+
+def known_columns(study: Study, rows: Sequence[CandidateRow]) -> set[str]:
+    """Return the columns that a table of these rows can show."""
+    from nas.store.rows import PLAIN_COLUMNS
+    from nas.study import METRICS
+
+    found = {name for row in rows for name in row.flat()}
+    return {*METRICS, *PLAIN_COLUMNS, *DERIVED, *study.objectives, *found}
+
+
+def _check_state(state: str | None) -> None:
+    from nas.records import STATES
+
+    if state is not None and state not in STATES:
+        raise InputError(
+            f"--state: got '{state}', expected {', '.join(STATES)}{nearest(state, STATES)}"
+        )
+
+
+def _cells(
+    rows: Sequence[CandidateRow], form: Format, chosen: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Return the rows' columns; those that only people need are left out of files."""
+    derived = form is Format.TABLE or bool(chosen and set(chosen) & set(DERIVED))
+    return [{**row.flat(), **(_derived(row) if derived else {})} for row in rows]
+
+
+def _derived(row: CandidateRow) -> dict[str, Any]:
+    return {"shape": shape_words(row.shape), "weights": "kept" if row.model_path else None}
+
+
+def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
+    """Return a table's columns, the most telling first; those that say nothing are left out."""
+    roles, states = {row.role for row in rows}, {row.state for row in rows}
+    tested = any("test_loss" in row.metrics for row in rows)
+    return [
+        "number",
+        *study.objectives,
+        *(["test_loss"] if tested else []),
+        "params",
+        "shape",
+        *(["state"] if states != {"complete"} else []),
+        *(["role"] if roles != {"search"} else []),
+        "candidate_id",
+        "seconds",
+        "weights",
+        "tokens",
+        "seed",
+        "flops_per_token",
+        "finished_at",
+        "error",
+    ]

@@ -1,0 +1,96 @@
+"""Numbers, shapes and times in few characters, for people; files and JSON keep them exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+# What a field is called where there is little room, before or after its number.
+_BEFORE = {"d_model": "d", "n_head": "h", "n_kv_head": "kv", "head_dim": "hd", "d_ff": "ff"}
+_AFTER = {"n_layer": "L"}
+_ORDER = (*_AFTER, *_BEFORE)
+
+
+def shape_words(shape: Mapping[str, Any]) -> str:
+    """Return a shape in short, such as `4L d96 h6 ff128..256`."""
+    names = sorted(shape, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
+    return " ".join(_field(name, shape[name]) for name in names)
+
+
+def _field(name: str, value: Any) -> str:
+    if value is True or value is False:
+        return name if value else f"not-{name}"
+    number = f"{value[0]}..{value[-1]}" if isinstance(value, (tuple, list)) else f"{value}"
+    if name in _AFTER:
+        return f"{number}{_AFTER[name]}"
+    return f"{_BEFORE.get(name, f'{name}=')}{number}"
+
+
+def count(number: float) -> str:
+    """Return a count with three digits at most: 950, 9.5k, 120k, 1.2M, 3.4G."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= 0.9995 * limit:
+            scaled = number / limit
+            digits = 0 if abs(scaled) >= 99.95 else 1
+            return f"{scaled:.{digits}f}".removesuffix(".0") + unit
+    return f"{number:.0f}"
+
+
+def size(number: float) -> str:
+    """Return a size in bytes: 512 B, 1.5 MB."""
+    text = count(number)
+    return f"{text} B" if text[-1].isdigit() else f"{text[:-1]} {text[-1]}B"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span: 4.2 s, 35 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def measure(value: float) -> str:
+    """Return a metric with four decimals, or in short where that says nothing."""
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}"
+    return f"{value:.4f}"
+
+
+def cell(name: str, value: Any) -> str:
+    """Return a table's cell; `name` is the column's."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(item) for item in value)
+    if isinstance(value, float):
+        return _number(name, value)
+    if isinstance(value, int) and name in _COUNTS:
+        return count(value)
+    return " ".join(str(value).split())
+
+
+_COUNTS = frozenset({"params", "non_embedding_params", "tokens", "feasible", "shapes"})
+
+
+def _number(name: str, value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    if name.endswith("seconds"):
+        return f"{value:.1f}"
+    if name in _COUNTS or name.endswith(("_bytes", "_per_token")):
+        return count(value)
+    if "loss" in name or "bits" in name:
+        return measure(value)
+    return f"{value:g}"

@@ -1,0 +1,177 @@
+"""What a search tells while it runs, by events made here."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.cli.progress import LiveView, PlainView, Silent, listener_for, running_line
+from nas.driver.events import (
+    CandidateEnded,
+    CandidateStarted,
+    FinalsStarted,
+    Note,
+    SearchStarted,
+)
+from nas.families import architecture
+from nas.records import Numerics, Outcome, Progress
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def search_started(**changes):
+    fields = {
+        "study": "tiny",
+        "folder": Path("studies/tiny"),
+        "resumed": 0,
+        "slots": 2,
+        "numerics": Numerics(device="cpu", precision="bf16", attention="bmm", threads=1),
+        "rungs": (100_000, 400_000),
+        "max_candidates": 40,
+        "max_seconds": 120.0,
+        "elapsed": 0.0,
+        "objective": "val_loss",
+    }
+    return SearchStarted(**{**fields, **changes})
+
+
+def started(number=3, role="search", seed=0):
+    return CandidateStarted(
+        number=number,
+        candidate_id=f"c{number}",
+        role=role,
+        seed=seed,
+        architecture=architecture("llama", n_layer=4, d_model=96, n_head=6, d_ff=(96, 64, 64, 64)),
+        columns={"params": 212_345.0},
+        tokens=0,
+        goal=400_000,
+    )
+
+
+def ended(number=3, value=1.9, best=1.9, state="complete", role="search", error="", **changes):
+    outcome = Outcome(
+        candidate_id=f"c{number}", state=state, tokens=1, timings={"run": 4.2}, error=error
+    )
+    return CandidateEnded(
+        number=number,
+        role=role,
+        outcome=outcome,
+        value=value,
+        best=best,
+        reference=changes.get("reference"),
+        remaining=changes.get("remaining"),
+    )
+
+
+def progress(tokens=200_000, seconds=4.0, number=3):
+    return Progress(candidate_id=f"c{number}", tokens=tokens, train_loss=2.125, seconds=seconds)
+
+
+@pytest.fixture
+def told(capsys):
+    """Tell events to a plain view; return the lines."""
+
+    def tell(*events, view=None):
+        view = view or PlainView(Clock())
+        for event in events:
+            view(event)
+        return capsys.readouterr().out.splitlines()
+
+    return tell
+
+
+def test_opening_names_workers_budget_and_limits(told):
+    (line,) = told(search_started())
+    assert line == (
+        "2 workers on cpu (bf16, bmm attention, 1 thread each); 400k tokens a candidate; "
+        "until 40 candidates or 2 min 0 s"
+    )
+    (line,) = told(search_started(resumed=7, max_candidates=None, max_seconds=None))
+    assert line.endswith("until every shape was tried; goes on from 7 candidates")
+
+
+def test_new_best_is_marked_once(told):
+    lines = told(
+        started(1),
+        ended(1, 2.0, 2.0),
+        started(2),
+        ended(2, 2.1, 2.0),
+        started(3),
+        ended(3, 1.9, 1.9),
+    )
+    assert [line.endswith("best") for line in lines] == [True, False, True]
+    assert " ".join(lines[0].split()) == "#1 4L d96 h6 ff96..64 212k 2.0000 4.2 s best"
+
+
+def test_failure_is_told_in_words(told):
+    (line,) = told(started(), ended(value=None, best=None, state="oom", error="no\nmemory"))
+    assert line.endswith("ran out of memory: no memory")
+
+
+def test_final_names_its_seed_and_is_no_new_best(told):
+    lines = told(
+        FinalsStarted(architectures=2, trainings=6, reason="40 candidates"),
+        started(3, role="finalist", seed=2),
+        ended(3, 1.8, 1.9, role="finalist"),
+    )
+    assert lines[0].startswith("40 candidates: the search ends; 2 architectures")
+    assert lines[1].startswith("#3 seed 2 ")
+    assert not lines[1].endswith("best")
+
+
+def test_progress_in_plain_lines_comes_every_fifteen_seconds(told):
+    clock = Clock()
+    view = PlainView(clock)
+    assert len(told(search_started(), started(), view=view)) == 1
+    clock.now = 14.0
+    assert told(progress(), view=view) == []
+    clock.now = 15.5
+    (line,) = told(progress(), view=view)
+    assert line.split("; ") == ["     0/40 done, 1 min 44 s left", "running #3 50%"]
+    assert told(progress(), view=view) == []
+
+
+def test_footer_has_best_reference_and_time_left(told):
+    clock = Clock()
+    view = PlainView(clock)
+    told(
+        search_started(), started(1), ended(1, 1.9, 1.9, reference=2.05, remaining=100.0), view=view
+    )
+    clock.now = 20.0
+    (line,) = told(progress(number=9), view=view)
+    assert line.strip() == "1/40 done, best 1.9000 (reference 2.0500), 1 min 20 s left"
+
+
+def test_note_is_a_line(told):
+    assert told(Note(text="time is up")) == ["time is up"]
+
+
+def test_running_line_has_bar_share_loss_and_eta():
+    view = PlainView(Clock())
+    view(started())
+    view(progress())
+    line = running_line(view._board.running["c3"])
+    assert line.split()[-4:] == ["50%", "2.125", "4.0", "s"]
+    assert line.startswith("#3   4L d96 h6 ff96..64")
+    assert len(line) < 80
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "CI"])
+def test_lines_are_plain_where_that_is_asked_for(monkeypatch, variable):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(listener_for(quiet=False), LiveView)
+    monkeypatch.setenv(variable, "1")
+    assert isinstance(listener_for(quiet=False), PlainView)
+    assert isinstance(listener_for(quiet=True), Silent)
+
+
+def test_dumb_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(listener_for(quiet=False), PlainView)

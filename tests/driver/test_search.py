@@ -1,0 +1,283 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import nas
+from nas.driver.events import CandidateEnded, CandidateStarted, FinalsStarted
+from nas.errors import InputError, NasError
+from nas.records import Progress
+
+HERE = Path(__file__).parent
+
+
+def losses(study):
+    return [
+        (row.number, row.role, row.candidate_id, row.metrics["val_loss"]) for row in by_age(study)
+    ]
+
+
+def by_age(study):
+    return sorted(study.trials(), key=lambda row: (row.role != "search", row.seed, row.number))
+
+
+def test_same_seed_gives_the_same_candidates_and_bit_equal_losses(configure):
+    first = nas.search(configure("first"))
+    second = nas.search(configure("second"))
+    assert losses(first) == losses(second)
+    assert len(losses(first)) == 4 + 2 * 3 - 2 * first_is_reference(first)
+
+
+def first_is_reference(study):
+    """1 if the reference was among the top 2, and so is no third entrant of the finals."""
+    return int(len(study.finalists()) == 2)
+
+
+def test_another_seed_gives_other_candidates(configure):
+    first = nas.search(configure("first"))
+    second = nas.search(configure("second", seed=7))
+    ids = [{row.architecture_id for row in s.trials(role="search")} for s in (first, second)]
+    assert ids[0] != ids[1]
+    assert len(ids[0] & ids[1]) >= 1  # the reference
+
+
+def test_reference_is_first_and_no_shape_is_tried_twice(configure):
+    study = nas.search(configure(strategy="tpe", stop={"candidates": 14}))
+    rows = by_age(study)[:14]
+    assert dict(rows[0].shape) == {"n_layer": 1, "d_model": 24, "n_head": 2, "d_ff": 32}
+    assert len({row.architecture_id for row in rows}) == 14
+
+
+def test_an_exhausted_space_ends_the_search(configure):
+    events = []
+    space = {
+        "format_version": 1,
+        "family": "llama",
+        "fixed": {"n_layer": 1, "n_head": 1, "d_ff": 32},
+        "dimensions": {"d_model": {"choices": [16, 24, 32]}},
+    }
+    study = nas.search(configure(space=space, stop={"candidates": 50}), listener=events.append)
+    assert len(study.trials(role="search")) == 3
+    [finals] = [event for event in events if isinstance(event, FinalsStarted)]
+    assert finals.reason == "every feasible shape has been tried"
+
+
+def test_finals_use_fresh_seeds_and_only_they_read_test(configure):
+    study = nas.search(configure())
+    for row in study.trials():
+        assert ("test_loss" in row.metrics) == (row.role != "search")
+        assert (row.seed == 0) == (row.role == "search")
+    for group in study.finalists():
+        assert sorted(row.seed for row in group.rows) == [1, 2]
+    assert sum(group.is_reference for group in study.finalists()) == 1
+
+
+def test_only_the_best_models_winner_and_reference_are_kept(configure):
+    study = nas.search(configure(keep=1))
+    kept = [row for row in study.trials() if row.model_path]
+    folders = sorted(path.name for path in (study.folder / "models").iterdir())
+    assert folders == sorted(row.candidate_id for row in kept)
+    assert study.trials()[0].candidate_id in folders
+    winner, reference = study.summary()["winner"], study.summary()["reference"]
+    assert {winner, reference} <= {row.architecture_id for row in kept}
+    assert len(kept) <= 3
+    assert list((study.folder / "checkpoints").iterdir()) == []
+
+
+def test_without_a_test_split_finals_compare_validation(configure):
+    study = nas.search(configure(split={"train": 0.9, "val": 0.1, "test": 0}))
+    assert all("test_loss" not in row.metrics for row in study.trials())
+    for comparison in study.summary()["against_reference"].values():
+        assert comparison["metric"] == "val_loss"
+
+
+def test_a_finished_study_returns_at_once_and_a_raised_limit_goes_on(configure):
+    events = []
+    before = nas.search(configure())
+    again = nas.search(configure(), listener=events.append)
+    assert (events, losses(before)) == ([], losses(again))
+    more = nas.search(configure(stop={"candidates": 6}))
+    assert losses(more)[:4] == losses(before)[:4]
+    assert len(more.trials(role="search")) == 6
+
+
+def test_goes_on_as_an_uninterrupted_search_would(configure):
+    nas.search(configure("stepwise", stop={"candidates": 3}))
+    stepwise = nas.search(configure("stepwise", stop={"candidates": 12}, strategy="tpe"))
+    whole = nas.search(configure("whole", stop={"candidates": 12}, strategy="tpe"))
+    assert losses(stepwise)[:12] == losses(whole)[:12]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 3}, "exists with another setting: seed: 0 in the study, 3 asked for"),
+        ({"recipe": {"context": 16, "batch": 4}}, "recipe.batch: 8 in the study, 4 asked for"),
+        ({"split": {"train": 0.9, "val": 0.1, "test": 0}}, "split.train"),
+        ({"per_candidate": {"tokens": 8192}}, "per_candidate.tokens"),
+    ],
+)
+def test_a_study_that_exists_is_held_to_its_settings(configure, change, message):
+    study = nas.search(configure(finalists={"top": 1, "seeds": 1}, stop={"candidates": 1}))
+    before = losses(study)
+    with pytest.raises(InputError, match=message):
+        nas.search(configure(**change))
+    assert losses(nas.open_study("tiny")) == before
+
+
+def test_data_that_changed_is_refused(configure, tmp_path):
+    nas.search(configure(stop={"candidates": 1}))
+    (tmp_path / "words.txt").write_text("other words " * 4000, encoding="utf-8")
+    with pytest.raises(InputError, match=r"words\.txt has changed since the study began"):
+        nas.search(configure(stop={"candidates": 2}))
+
+
+def test_fresh_moves_the_old_study_aside(configure):
+    first = nas.search(configure(stop={"candidates": 1}))
+    nas.search(configure(stop={"candidates": 2}, seed=5), fresh=True)
+    assert (first.folder.parent / "tiny.1" / "study.db").is_file()
+    assert len(nas.open_study("tiny").trials(role="search")) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_refused(configure, tmp_path):
+    (tmp_path / "studies").write_text("a file is in the way")
+    with pytest.raises(InputError, match="cannot write the study here"):
+        nas.search(configure())
+
+
+def test_candidates_that_diverge_are_recorded_and_end_a_hopeless_search(configure):
+    config = configure(
+        recipe={"context": 16, "batch": 8, "rate": 10.0, "weight_decay": 1.0}, stop={}
+    )
+    with pytest.raises(NasError, match=r"8 of 8 candidates failed and none is complete.*diverged"):
+        nas.search(config)
+    rows = nas.open_study("tiny").trials()
+    assert {row.state for row in rows} == {"diverged"}
+    assert all("loss is" in row.error for row in rows)
+
+
+def test_optuna_opens_the_mirror(configure):
+    import optuna
+
+    study = nas.search(configure())
+    mirror = optuna.load_study(study_name="tiny", storage=f"sqlite:///{study.folder / 'study.db'}")
+    values = {row.candidate_id: row.metrics["val_loss"] for row in study.trials(role="search")}
+    assert {t.user_attrs["candidate_id"]: t.value for t in mirror.trials} == values
+    assert mirror.best_value == min(values.values())
+
+
+def test_leftovers_of_a_crash_are_put_right(configure):
+    study = nas.search(configure(stop={"candidates": 2}))
+    stray = study.folder / "models" / "0123456789ab"
+    stray.mkdir()
+    (study.folder / "checkpoints" / "stray.safetensors").write_bytes(b"")
+    nas.search(configure(stop={"candidates": 3}))
+    assert not stray.exists()
+    assert list((study.folder / "checkpoints").iterdir()) == []
+
+
+def test_worker_processes_train_what_inline_trains(configure):
+    inline = nas.search(configure("inline"))
+    spread = nas.search(configure("spread", executor="processes", workers=2))
+    assert losses(inline) == losses(spread)
+
+
+def test_a_killed_worker_fails_its_candidate_and_nothing_else(configure):
+    killed = []
+
+    def kill_once(event):
+        if isinstance(event, Progress) and not killed:
+            killed.append(event.candidate_id)
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+
+    config = configure(executor="processes", workers=1, per_candidate={"tokens": 60_000})
+    study = nas.search(config, listener=kill_once)
+    [row] = [row for row in study.trials() if row.state == "failed"]
+    assert row.candidate_id == killed[0]
+    assert "SIGKILL" in row.error
+    assert sum(row.state == "complete" for row in study.trials(role="search")) == 3
+
+
+def children():
+    """The worker processes of this process."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [int(line.split()[0]) for line in listed.splitlines() if "nas.worker" in line]
+
+
+SCRIPT = """
+import json, sys
+import nas
+from nas.config import config_from_plain
+plain = json.loads(sys.argv[1])
+def show(event):
+    print(type(event).__name__, getattr(event, "number", ""), flush=True)
+nas.search(config_from_plain(plain, where="test", name="tiny"), listener=show)
+"""
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_interrupted_and_resumed_equals_uninterrupted(configure, tmp_path, executor):
+    changes = {
+        "executor": executor,
+        "workers": 1,
+        "per_candidate": {"tokens": 60_000},
+        "stop": {"candidates": 2},
+    }
+    whole = losses(nas.search(configure("whole", **changes)))
+    plain = configure(**changes).to_plain()
+    del plain["latency"], plain["workers"]
+    run = [sys.executable, "-c", SCRIPT, json.dumps(plain | {"workers": 1})]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        for line in first.stdout:
+            if line.startswith("Progress"):
+                first.send_signal(signal.SIGINT)
+                break
+        _, errors = first.communicate(timeout=60)
+    assert first.returncode != 0
+    assert "SearchInterrupted" in errors
+    [left] = nas.open_study("tiny").trials()
+    assert (left.state, left.checkpoint is not None) == ("interrupted", True)
+    resumed = nas.search(configure(**changes))
+    assert losses(resumed) == whole
+
+
+def test_events_tell_the_story(configure):
+    events = []
+    nas.search(configure(), listener=events.append)
+    started = [event for event in events if isinstance(event, CandidateStarted)]
+    ended = [event for event in events if isinstance(event, CandidateEnded)]
+    assert [e.candidate_id for e in started] == [e.outcome.candidate_id for e in ended]
+    best = [event.best for event in ended]
+    assert best == sorted(best, reverse=True)
+
+
+def test_minutes_hold_for_the_whole_search(configure):
+    begun = time.monotonic()
+    config = configure(
+        stop={"minutes": 0.15}, per_candidate={"tokens": 60_000}, space=SPACE_OF_MANY
+    )
+    study = nas.search(config)
+    assert time.monotonic() - begun < 30
+    assert len(study.trials(role="search")) >= 2
+    assert study.finalists()
+
+
+SPACE_OF_MANY = {
+    "format_version": 1,
+    "family": "llama",
+    "fixed": {"n_head": 2},
+    "dimensions": {
+        "n_layer": {"min": 1, "max": 3},
+        "d_model": {"min": 16, "max": 48, "step": 4},
+        "d_ff": {"min": 16, "max": 128, "step": 4},
+    },
+}

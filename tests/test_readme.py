@@ -1,0 +1,121 @@
+"""The README's code blocks run as they stand, in order, in one folder.
+
+A block under `<!-- test: run -->` is run, one under `<!-- test: file NAME -->` is written to that
+file. The budget is small because the folder has a `quickstart` study file of its own.
+"""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from test_layers import LAYERS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"<!-- test: (\w+) ?(\S*) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+
+TEXT = "It was the best of times, it was the worst of times, it was the age of wisdom.\n" * 150
+QUICKSTART = """\
+format_version: 1
+space: llama_tiny
+task: {name: language_modeling, data: "builtin:python-docs"}
+recipe: {context: 32, batch: 8}
+per_candidate: {tokens: 4096}
+finalists: {top: 1, seeds: 2}
+stop: {candidates: 3}
+keep: 5
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    kind: str
+    name: str
+    language: str
+    code: str
+
+
+BLOCKS = [Block(*found) for found in BLOCK.findall(README)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "mybook.txt").write_text(TEXT)
+    (folder / "studies").mkdir()
+    (folder / "search_spaces").mkdir()
+    (folder / "studies" / "quickstart.yaml").write_text(QUICKSTART)
+    return folder
+
+
+def run(block, folder):
+    """Run a block and return what it wrote."""
+    if block.language == "sql":
+        with sqlite3.connect(folder / "studies" / "mybook" / "study.db") as database:
+            rows = "\n".join(map(str, database.execute(block.code)))
+        database.close()
+        return rows
+    environment = {k: v for k, v in os.environ.items() if k != "NAS_STUDIES"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    shell = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+    result = subprocess.run(
+        [*shell[block.language], block.code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{block.code}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def test_blocks_run_in_order(folder):
+    answers = []
+    for block in BLOCKS:
+        if block.kind == "file":
+            (folder / block.name).write_text(block.code)
+            continue
+        written = run(block, folder)
+        assert written.strip(), block.code
+        if block.name == "small":
+            answers.append(set(re.findall(r"\b[0-9a-f]{12}\b", written)))
+    assert len(answers) == 4
+    assert answers[0]
+    assert all(answer == answers[0] for answer in answers), "four ways, one answer"
+
+
+def test_every_python_and_yaml_block_is_tested():
+    fences = re.findall(r"^```(python|yaml|sql)$", README, re.MULTILINE)
+    assert fences
+    assert len(fences) == sum(block.language != "sh" for block in BLOCKS)
+
+
+@pytest.mark.parametrize("extra", ["", ".[test]"])
+def test_first_screen_has_commands_that_do_all_the_setup(extra):
+    first_screen = "\n".join(README.splitlines()[:24])
+    install = f'install -q -e "{extra}"' if extra else "install -q -e . "
+    assert f"python3 -m venv .venv && .venv/bin/pip {install}" in first_screen
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    pattern = re.search(r"grep -m1 -oE -- '([^']*)' README\.md", script)
+    found = re.search(pattern[1], README)
+    assert found[0].startswith('-m pytest -q -n 2 -m "not slow"')
+
+
+def test_table_of_layers_is_the_one_that_is_held():
+    rows = re.findall(r"^\| ((?:`\w+` )+)\|", README, re.MULTILINE)
+    assert [set(re.findall(r"\w+", row)) for row in rows] == list(LAYERS)
+
+
+def test_files_and_links_that_the_readme_names_exist():
+    named = re.findall(r"`((?:examples|tests|nas|\.ci)/[\w./]+)`", README)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
