@@ -136,19 +136,7 @@ def write_trained_model(job: Job, network: nn.Module, evaluation: Evaluation) ->
     from nas.artifact.writing import write_model
 
     assert job.model_dir is not None
-    candidate = job.candidate
-    manifest = Manifest(
-        architecture=candidate.architecture,
-        task_spec=job.task_spec,
-        recipe=candidate.recipe,
-        seed=candidate.seed,
-        candidate_id=candidate.id,
-        study=job.study,
-        tokens=evaluation.tokens,
-        data_fingerprint=candidate.data_fingerprint,
-        numerics=job.numerics,
-        metrics=evaluation.metrics,
-    )
+    manifest = Manifest.of_job(job, evaluation)
     return write_model(
         Path(job.model_dir), network.state_dict(), manifest, tokenizer_dir=Path(job.data)
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from nas.cli import terminal
 from nas.cli.tables import show_pairs
-from nas.cli.wording import count, duration, size
+from nas.cli.wording import count, duration, several, size
 from nas.device import cpu_count
 from nas.driver.opening import recipe_of
 from nas.driver.pace import Pace
@@ -173,7 +173,7 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
         "a candidate": f"about {duration(each)} for {count(config.rungs[-1])} tokens",
         "candidates": f"about {3600 * plan.slots / each:.0f} an hour",
-        "finals": f"at most {trainings} trainings, about {duration(finals)}",
+        "finals": f"at most {several(trainings, 'training')}, about {duration(finals)}",
         "disk": f"at most {size(models + checkpoints + data_bytes)}",
         "limits": _limit_words(plan, each, finals),
     }
@@ -185,7 +185,7 @@ def _limit_words(plan: Plan, each: float, finals: float) -> str:
     whole = (
         ""
         if not known
-        else f"{min(known)} candidates take {_total(min(known), plan, each, finals)}"
+        else f"{several(min(known), 'candidate')} take {_total(min(known), plan, each, finals)}"
     )
     if stop.minutes is None:
         return whole or "none: the search runs until it is stopped"
@@ -193,7 +193,7 @@ def _limit_words(plan: Plan, each: float, finals: float) -> str:
     fits = max(1, int(left * plan.slots / each))
     if known and fits >= min(known):
         return whole
-    return f"{stop.minutes:g} min are time for about {fits} candidates" + (
+    return f"{stop.minutes:g} min are time for about {several(fits, 'candidate')}" + (
         f"; {whole}" if whole else ""
     )
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nas.cli import terminal
-from nas.cli.wording import count, duration, measure, shape_words
+from nas.cli.wording import count, duration, measure, several, shape_words
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -116,8 +116,9 @@ class Board:
         elif isinstance(event, FinalsStarted):
             self.finals = event
             return (
-                f"{event.reason}: the search ends; {event.architectures} architectures are now "
-                f"trained from fresh seeds, {event.trainings} trainings"
+                f"{event.reason}: the search ends; now the finals, "
+                f"{several(event.trainings, 'training')} from fresh seeds of "
+                f"{several(event.architectures, 'architecture')}"
             )
         else:
             return event.text
@@ -182,15 +183,13 @@ def opening_line(event: SearchStarted) -> str:
     n = event.numerics
     limits = []
     if event.max_candidates is not None:
-        limits.append(f"{event.max_candidates} candidates")
+        limits.append(several(event.max_candidates, "candidate"))
     if event.max_seconds is not None:
         limits.append(duration(event.max_seconds))
-    workers = f"{event.slots} worker{'s' if event.slots > 1 else ''}"
-    threads = f", {n.threads} thread{'s' if n.threads > 1 else ''} each" if event.slots else ""
-    begun = f"; goes on from {event.resumed} candidates" if event.resumed else ""
+    begun = f"; goes on from {several(event.resumed, 'candidate')}" if event.resumed else ""
     return (
-        f"{workers} on {n.device} ({n.precision}, {n.attention} attention{threads}); "
-        f"{count(event.rungs[-1])} tokens a candidate; "
+        f"{several(event.slots, 'worker')} on {n.device} ({n.precision}, {n.attention} attention, "
+        f"{several(n.threads, 'thread')} each); {count(event.rungs[-1])} tokens a candidate; "
         f"until {' or '.join(limits) or 'every shape was tried'}{begun}"
     )
 

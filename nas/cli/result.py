@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli import terminal
 from nas.cli.choosing import shown_path, study_name
 from nas.cli.tables import show_pairs, show_table
-from nas.cli.wording import count, duration, measure, shape_words
+from nas.cli.wording import count, duration, measure, several, shape_words
 
 if TYPE_CHECKING:
     from nas.store.rows import CandidateRow
@@ -36,7 +36,7 @@ def _show_counts(study: Study, rows: Sequence[CandidateRow], summary: Mapping[st
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     terminal.say()
     terminal.heading(
-        f"study {study.name}: {len(rows)} candidates ({counts}) in "
+        f"study {study.name}: {several(len(rows), 'candidate')} ({counts}) in "
         f"{duration(summary.get('elapsed_seconds', 0.0))}"
     )
 

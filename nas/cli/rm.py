@@ -11,7 +11,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.choosing import shown_path
-from nas.cli.wording import size
+from nas.cli.wording import several, size
 from nas.errors import InputError, NasError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _show_what_goes(study: Study) -> None:
     rows = study.trials()
     kept = sum(row.model_path is not None for row in rows)
     terminal.say(
-        f"{shown_path(study.folder)}: {len(rows)} candidates, {kept} models with weights, "
+        f"{shown_path(study.folder)}: {several(len(rows), 'candidate')}, {several(kept, 'model')}, "
         f"{size(total)}"
     )
     if study.record.state == "running":

@@ -90,7 +90,7 @@ def show_json(plain: Any) -> None:
 
 def show_table(rows: Sequence[Row], columns: Sequence[str], *, fit: bool = True) -> None:
     """Write a table with as many of the columns as fit, at least one."""
-    blocks = [_block(name, [row.get(name) for row in rows]) for name in columns]
+    blocks = [_block(name, [row.get(name) for row in rows]) for name in dict.fromkeys(columns)]
     if fit:
         blocks = _fitted(blocks, terminal.width())
     for number, line in enumerate(zip(*blocks, strict=True)):

@@ -10,7 +10,7 @@ import typer
 from nas.cli import terminal
 from nas.cli.choosing import StudyArgument, find_study
 from nas.cli.tables import Format, FormatOption, show_pairs, show_rows, split_columns
-from nas.cli.wording import shape_words
+from nas.cli.wording import several, shape_words
 from nas.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def trials(
     rows = [row for row in rows if state in (None, row.state)][:limit]
     chosen = split_columns(columns, known_columns(found, rows)) if columns else None
     if form is Format.TABLE:
-        terminal.heading(f"{how}: {len(rows)} row{'' if len(rows) == 1 else 's'}")
+        terminal.heading(f"{how}: {several(len(rows), 'row')}")
         if not rows:
             return
     show_rows(_cells(rows, form, chosen), form, _default_columns(found, rows), chosen=chosen)

@@ -38,6 +38,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def several(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 2 rows."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def size(number: float) -> str:
     """Return a size in bytes: 512 B, 1.5 MB."""
     text = count(number)

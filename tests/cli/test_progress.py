@@ -119,7 +119,7 @@ def test_final_names_its_seed_and_is_no_new_best(told):
         started(3, role="finalist", seed=2),
         ended(3, 1.8, 1.9, role="finalist"),
     )
-    assert lines[0].startswith("40 candidates: the search ends; 2 architectures")
+    assert lines[0].startswith("40 candidates: the search ends; now the finals, 6 trainings")
     assert lines[1].startswith("#3 seed 2 ")
     assert not lines[1].endswith("best")
 

@@ -86,7 +86,7 @@ def test_dry_run_makes_no_study(nas, empty_place):
 def test_dry_run_says_what_minutes_allow(nas, place):
     found = nas("search", "tiny.yaml", "--dry-run", "--minutes", "0.001", "--candidates", "9")
     assert "studies/tiny exists" in found.out
-    assert "0.001 min are time for about 1 candidates; 9 candidates take about" in found.out
+    assert "0.001 min are time for about 1 candidate; 9 candidates take about" in found.out
 
 
 def test_own_data_names_the_study(nas, empty_place):

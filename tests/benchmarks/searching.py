@@ -1,0 +1,92 @@
+"""Worker processes against one, and what a candidate costs beside training and validation.
+
+Runs the same random candidates of a space with one worker and with several, in turns, in a
+temporary folder. Candidates an hour are counted over the search proper, without the finals.
+
+    python tests/benchmarks/searching.py [--workers 2] [--candidates 8] [--tokens 100000]
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+
+import nas
+from nas.config import config_from_plain
+from nas.driver.events import CandidateEnded, CandidateStarted
+
+
+class Clock:
+    """Notes when jobs start and end, and what they report of themselves."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.jobs: list[dict[str, float]] = []
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, CandidateStarted):
+            self.starts.append(time.perf_counter())
+        if isinstance(event, CandidateEnded):
+            self.ends.append(time.perf_counter())
+            self.jobs.append(dict(event.outcome.timings))
+
+    def an_hour(self) -> float:
+        """Candidates an hour from the first start to the last end."""
+        return 3600 * len(self.ends) / (self.ends[-1] - self.starts[0])
+
+    def beside(self, workers: int) -> float:
+        """Milliseconds a candidate in which its worker neither trains nor validates."""
+        working = sum(job["run"] for job in self.jobs)
+        held = workers * (self.ends[-1] - self.starts[0])
+        return (held - working) / len(self.jobs) * 1e3
+
+
+def run(name: str, args: argparse.Namespace, workers: int) -> Clock:
+    """Search in a folder of its own and return the times."""
+    clock = Clock()
+    plain = {
+        "format_version": 1,
+        "space": args.space,
+        "task": {"name": "language_modeling", "data": args.data},
+        "per_candidate": {"tokens": args.tokens},
+        "finalists": {"top": 0, "seeds": 1},
+        "stop": {"candidates": args.candidates},
+        "strategy": args.strategy,
+        "executor": "processes",
+        "workers": workers,
+        "device": "cpu",
+    }
+    nas.search(config_from_plain(plain, where="benchmark", name=name), listener=clock)
+    return clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--candidates", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--space", default="llama_tiny")
+    parser.add_argument("--strategy", default="random")
+    parser.add_argument("--data", default="builtin:python-docs")
+    args = parser.parse_args()
+    clocks: dict[int, list[Clock]] = {1: [], args.workers: []}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NAS_STUDIES"] = folder
+        for turn in range(args.repeats):
+            for workers, found in clocks.items():
+                found.append(run(f"w{workers}-{turn}", args, workers))
+    print(f"load average {os.getloadavg()[0]:.2f}; {args.candidates} candidates, {args.repeats} x")
+    rates = {}
+    for workers, found in clocks.items():
+        rates[workers] = statistics.median(clock.an_hour() for clock in found)
+        beside = statistics.median(clock.beside(workers) for clock in found)
+        print(f"{workers} worker(s): {rates[workers]:7.0f} candidates an hour, "
+              f"{beside:5.0f} ms a candidate beside training and validation")  # fmt: skip
+    print(f"ratio {rates[args.workers] / rates[1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
