@@ -136,7 +136,10 @@ def test_whole_number_is_taken_for_a_fraction():
         (candidate_plain(seed="0"), r"Candidate\.seed: expected int, got str"),
         (candidate_plain(seed=True), r"Candidate\.seed: expected int, got bool"),
         (candidate_plain(recipe=[]), r"Candidate\.recipe: expected a mapping, got list"),
-        (candidate_plain(recipe={"context": 64, "batch": 12}), r"Candidate\.recipe: missing field 'rate'"),
+        (
+            candidate_plain(recipe={"context": 64, "batch": 12}),
+            r"Candidate\.recipe: missing field 'rate'",
+        ),
         (
             candidate_plain(recipe={"context": 64, "batch": 12, "rate": "fast"}),
             r"Candidate\.recipe\.rate: expected float, got str",

@@ -16,10 +16,8 @@ import numpy as np
 from nas.cli import terminal
 from nas.cli.tables import show_pairs
 from nas.cli.wording import count, duration, several, size
-from nas.device import cpu_count
-from nas.driver.opening import recipe_of
+from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of
 from nas.driver.pace import Pace
-from nas.driver.search import MIN_EVAL_TOKENS, WORKER_THREADS
 from nas.families import cost_of
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
@@ -74,7 +72,7 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
         space=space,
         prepared=prepared,
         described=space.describe(rng),
-        slots=1 if config.executor == "inline" else config.workers or cpu_count(),
+        slots=slots_of(config),
     )
 
 
@@ -137,7 +135,7 @@ def _job(plan: Plan, shape: Any) -> Job:
             attention="auto",
             threads=WORKER_THREADS,
         ),
-        eval_tokens=min(max(MIN_EVAL_TOKENS, rungs[-1] // 10), plan.prepared.info.tokens["val"]),
+        eval_tokens=min(eval_tokens(rungs), plan.prepared.info.tokens["val"]),
     )
 
 

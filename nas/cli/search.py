@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
-from nas.cli.choosing import find_settings
 
 INTERRUPTED = 130
 
@@ -104,6 +103,8 @@ def search(
         "seed": seed,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
+    from nas.driver.settings import find_settings
+
     found = find_settings(study, name=name, overrides=overrides | _parsed(settings), fresh=fresh)
     if not quiet:
         terminal.say(found.how)

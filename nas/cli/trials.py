@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import terminal
-from nas.cli.choosing import StudyArgument, find_study
+from nas.cli.choosing import StudyArgument, find_study, shown_path
 from nas.cli.tables import Format, FormatOption, show_pairs, show_rows, split_columns
 from nas.cli.wording import several, shape_words
 from nas.errors import InputError, nearest
@@ -87,7 +87,7 @@ def best(
         return
     terminal.heading(how)
     show_rows(_cells([row], form, None), form, _default_columns(found, [row]))
-    folder = found.folder / row.model_path if row.model_path else None
+    folder = shown_path(found.folder / row.model_path) if row.model_path else None
     terminal.say()
     show_pairs({"candidate": row.candidate_id, "model": folder or "its weights were not kept"})
 

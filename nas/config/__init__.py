@@ -1,6 +1,6 @@
 """The study file: YAML in, a checked and frozen `StudyConfig` out, and back."""
 
-from nas.config.files import find_study_file, load_config, parse_set, studies_folder
+from nas.config.files import find_study_file, load_config, parse_set, studies_folder, with_key
 from nas.config.parse import check_study_name, config_from_plain
 from nas.config.records import (
     BudgetConfig,
@@ -28,4 +28,5 @@ __all__ = [
     "load_config",
     "parse_set",
     "studies_folder",
+    "with_key",
 ]

@@ -69,7 +69,7 @@ def load_config(
     plain = _found_beside(load_yaml(path), path.parent)
     where = str(path)
     for key, value in (overrides or {}).items():
-        plain = _with(plain, key, value, where)
+        plain = with_key(plain, key, value, where)
     if overrides:
         where += f" with {', '.join(overrides)} set"
     return config_from_plain(
@@ -100,8 +100,12 @@ def _found_beside(plain: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
-def _with(plain: Mapping[str, Any], key: str, value: Any, where: str) -> dict[str, Any]:
-    """Return the content with the value at a dotted key replaced or added."""
+def with_key(plain: Mapping[str, Any], key: str, value: Any, where: str) -> dict[str, Any]:
+    """Return plain content with the value at a dotted key replaced or added.
+
+    Raises:
+        ConfigError: If something on the way to the key is no mapping.
+    """
     *parents, last = key.split(".")
     changed = inner = dict(plain)
     for depth, parent in enumerate(parents, start=1):

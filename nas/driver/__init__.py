@@ -1,6 +1,6 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`opening` checks and opens, `search` loops, `ledger` writes, `finalists` compares, `events` is what
+`settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes, `finalists` compares, `events` is what
 listeners are told, `pace` predicts times, `stopping` takes interrupts.
 """
 
@@ -10,39 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.config import StudyConfig, load_config
-from nas.device import cpu_count
+from nas.config import StudyConfig
 from nas.driver.events import Listener, silent
-from nas.driver.opening import OpenedStudy, open_for_search
-from nas.driver.search import WORKER_THREADS, Driver, SearchInterrupted
+from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
+from nas.driver.search import Driver, SearchInterrupted
+from nas.driver.settings import find_settings
 from nas.driver.stopping import Stop
 from nas.errors import InputError
-from nas.executors import EXECUTORS, make_executor
+from nas.executors import make_executor
 from nas.store.rows import StudyRecord
-from nas.strategies import STRATEGIES
 from nas.study import Study, open_study
 
-__all__ = ["Listener", "SearchInterrupted", "configure", "search"]
-
-
-def configure(
-    study: str | Path | StudyConfig,
-    *,
-    name: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> StudyConfig:
-    """Return the checked config of a study file, with strategies and executors that exist.
-
-    Raises:
-        ConfigError: If the file or an override is wrong.
-    """
-    if isinstance(study, StudyConfig):
-        if name is not None or overrides:
-            raise InputError("name and overrides are for study files, not for a StudyConfig")
-        return study
-    return load_config(
-        study, name=name, overrides=overrides, strategies=STRATEGIES, executors=EXECUTORS
-    )
+__all__ = ["Listener", "SearchInterrupted", "search"]
 
 
 def search(
@@ -56,8 +35,8 @@ def search(
     """Run a search to its end; go on with it if it exists.
 
     Args:
-        study: A study file's path, the name of one in `./studies` or of a shipped one, or a
-            `StudyConfig`.
+        study: A study file's path, the name of one in `./studies` or of a shipped one, a stored
+            study, or a `StudyConfig`.
         name: What the study is called; the file's name if left out.
         overrides: Values for dotted keys of the study file, such as `{"stop.minutes": 5}`.
         fresh: Move an existing study of the name aside and begin anew.
@@ -72,7 +51,14 @@ def search(
         SearchInterrupted: A KeyboardInterrupt: Ctrl-C was pressed; everything is kept.
         NasError: If no candidate could be trained.
     """
-    opened = open_for_search(configure(study, name=name, overrides=overrides), fresh=fresh)
+    if isinstance(study, StudyConfig):
+        if name is not None or overrides:
+            raise InputError("name and overrides are for study files, not for a StudyConfig")
+        config = study
+    else:
+        found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
+        config = found.config
+    opened = open_for_search(config, fresh=fresh)
     try:
         if not is_finished(opened):
             _run(opened, listener)
@@ -83,7 +69,7 @@ def search(
 
 def _run(opened: OpenedStudy, listener: Listener) -> None:
     config = opened.config
-    workers = 1 if config.executor == "inline" else config.workers or cpu_count()
+    workers = slots_of(config)
     with Stop() as stop:
         opened.store.set_state(opened.record, "running")
         executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)

@@ -56,10 +56,12 @@ def entrants(complete: Sequence[CandidateRow], reference_id: str | None, top: in
     Args:
         complete: The search's complete candidates, best first.
         reference_id: Architecture id of the reference, if there is one.
-        top: How many of the best.
+        top: How many of the best; 0: there are no finals.
     """
     chosen = [
-        row for i, row in enumerate(complete) if i < top or row.architecture_id == reference_id
+        row
+        for i, row in enumerate(complete if top else ())
+        if i < top or row.architecture_id == reference_id
     ]
     return [
         Entrant(

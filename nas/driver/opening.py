@@ -7,12 +7,15 @@ is held to what it was begun with.
 from __future__ import annotations
 
 import platform
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
+from nas.device import cpu_count
 from nas.errors import ConfigError, DataError, InputError
 from nas.records import Recipe, TaskSpec
 from nas.space import BoundSpace
@@ -21,6 +24,12 @@ from nas.store.store import Store
 from nas.study import DATABASE, studies_folder
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
+
+# A measurement reads at least this many tokens of a split, or a tenth of the training budget.
+MIN_EVAL_TOKENS = 65_536
+# CPU threads of a worker. One process a core with one thread each is the fastest way to train many
+# small models, and with several threads a product's sums depend on the load of the machine.
+WORKER_THREADS = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,26 +70,44 @@ def open_for_search(config: StudyConfig, *, fresh: bool = False) -> OpenedStudy:
     folder = (studies_folder() / config.name).absolute()
     if fresh and folder.exists():
         move_aside(folder)
+    is_new = not folder.exists()
     _make_folder(folder)
+    try:
+        return _open(folder, config)
+    except BaseException:
+        if is_new:  # nothing was searched: a mistake leaves no empty study behind
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _open(folder: Path, config: StudyConfig) -> OpenedStudy:
     existing = _existing(folder, config)
     if existing is not None:
         _check_identity(existing, config)
     prepared = _prepare(folder, config, existing)
-    task = _task_for(config)
-    spec = task.spec(prepared)
+    spec = _task_for(config).spec(prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
     store = Store.open(folder / DATABASE, create=True)
-    record = _stored(store, config, prepared, spec)
     return OpenedStudy(
         config=config,
         folder=folder,
         store=store,
-        record=record,
+        record=_stored(store, config, prepared, spec),
         prepared=prepared,
         spec=spec,
         space=space,
         recipe=recipe_of(config),
     )
+
+
+def eval_tokens(rungs: Sequence[int]) -> int:
+    """Return how many tokens of a split a measurement reads at most."""
+    return max(MIN_EVAL_TOKENS, rungs[-1] // 10)
+
+
+def slots_of(config: StudyConfig) -> int:
+    """Return how many candidates train at once."""
+    return 1 if config.executor == "inline" else config.workers or cpu_count()
 
 
 def recipe_of(config: StudyConfig) -> Recipe:

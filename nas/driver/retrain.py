@@ -5,7 +5,7 @@ from __future__ import annotations
 from nas.data import PreparedData
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note, silent
 from nas.driver.ledger import MODELS
-from nas.driver.search import MIN_EVAL_TOKENS
+from nas.driver.opening import eval_tokens
 from nas.driver.stopping import Stop
 from nas.errors import DataError, InputError, NasError
 from nas.executors import Executor, make_executor
@@ -70,7 +70,7 @@ def _job(study: Study, row: CandidateRow) -> Job:
         rungs=record.rungs,
         rung=len(record.rungs) - 1,
         numerics=_numerics(study),
-        eval_tokens=max(MIN_EVAL_TOKENS, record.rungs[-1] // 10),
+        eval_tokens=eval_tokens(record.rungs),
         splits=("val", "test") if test else ("val",),
         model_dir=str(study.folder / MODELS / row.candidate_id),
     )

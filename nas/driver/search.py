@@ -21,7 +21,7 @@ from nas.driver.events import (
 )
 from nas.driver.finalists import Entrant, entrants, summarise
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
-from nas.driver.opening import OpenedStudy
+from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
 from nas.driver.pace import CAUTION, Pace
 from nas.driver.stopping import Stop
 from nas.errors import NasError
@@ -40,13 +40,8 @@ from nas.store.rows import CandidateRow
 from nas.strategies import Strategy, make_strategy
 
 EVENT_SECONDS = 0.25
-# A measurement reads at least this many tokens of a split, or a tenth of the training budget.
-MIN_EVAL_TOKENS = 65_536
 # So many candidates fail one after another, with none complete, before the search gives up.
 HOPELESS = 8
-# CPU threads of a worker. One process a core with one thread each is the fastest way to train many
-# small models, and with several threads the products' sums depend on the load of the machine.
-WORKER_THREADS = 1
 # The finals get at most this share of a search's minutes.
 FINALS_SHARE = 0.5
 
@@ -198,6 +193,7 @@ class Driver:
 
     def _leave(self) -> None:
         """Let running jobs save themselves, store that, and go."""
+        self._listener(Note(text="saving; a second Ctrl-C leaves at once"))
         for candidate_id in self._running:
             self._executor.cancel(candidate_id)
         while self._running:
@@ -272,7 +268,7 @@ class Driver:
             rungs=rungs,
             rung=len(rungs) - 1,
             numerics=self._numerics,
-            eval_tokens=max(MIN_EVAL_TOKENS, rungs[-1] // 10),
+            eval_tokens=eval_tokens(rungs),
             splits=("val", "test") if final and self._config.split.test else ("val",),
             checkpoint=self.ledger.checkpoint_of(row),
             checkpoint_dir=str(folder / CHECKPOINTS),
@@ -425,7 +421,7 @@ class Driver:
                 rungs=rungs,
                 rung=0,
                 numerics=asked,
-                eval_tokens=MIN_EVAL_TOKENS,
+                eval_tokens=eval_tokens(rungs),
             )
         )
         self._opened.store.set_numerics(self._record, numerics)

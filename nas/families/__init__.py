@@ -7,6 +7,7 @@ torch module. Adding a family is such a folder and a row in `FAMILIES`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -132,13 +133,18 @@ def cost_of(
 ) -> dict[str, float]:
     """Return the closed-form columns of one architecture (see `Shape.cost`)."""
     shape = shape_of(architecture)
-    fields = {name: getattr(shape, name) for name in type(shape).__dataclass_fields__}  # type: ignore[attr-defined]  # every Shape is a dataclass
+    fields = {name: getattr(shape, name) for name in field_names(type(shape))}
     columns = type(shape).cost(fields, spec, context=context, batch=batch)
     return {name: float(value) for name, value in columns.items()}
 
 
+def field_names(kind: type[Shape]) -> list[str]:
+    """Return the names of a family's fields."""
+    return [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]  # every Shape is a dataclass
+
+
 def _make(kind: type[Shape], fields: Mapping[str, Any]) -> Shape:
-    known = kind.__dataclass_fields__  # type: ignore[attr-defined]  # every Shape is a dataclass
+    known = field_names(kind)
     for name in fields:
         if name not in known:
             raise ShapeError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import nas as package
-from nas.cli.choosing import name_from_data
+from nas.driver.settings import name_from_data
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_dry_run_says_what_minutes_allow(nas, place):
 def test_own_data_names_the_study(nas, empty_place):
     found = nas("search", "--data", "notes.txt", "--dry-run", "--space", "llama_tiny")
     assert found.code == 0
-    assert "study notes by the shipped study file" in found.out
+    assert "study notes by the study file shipped quickstart.yaml" in found.out
 
 
 @pytest.mark.parametrize(
