@@ -1,7 +1,8 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes, `finalists` compares, `events` is what
-listeners are told, `pace` predicts times, `stopping` takes interrupts.
+`settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes,
+`finalists` compares, `events` is what listeners are told, `pace` predicts times, `stopping` takes
+interrupts, `retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class TPEStrategy:
 
     def __init__(self, space: BoundSpace, *, seed: int, directions: Sequence[str]) -> None:
         self._space, self._seed = space, seed
-        self._directions = list(directions)
+        self._directions: list[Any] = list(directions)
         self._startup = RandomStrategy(space, seed=seed, directions=directions)
         self._distributions: dict[str, Any] = {
             p.name: IntDistribution(p.low, p.high, step=p.step) for p in space.space.parameters

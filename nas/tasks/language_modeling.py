@@ -111,11 +111,13 @@ def eval_windows(length: int, context: int, max_tokens: int) -> tuple[NDArray[np
     """
     count = (length - 1) // context
     taken = min(count, max(1, max_tokens // context))
-    return np.arange(taken) * count // taken * context, context
+    starts: NDArray[np.int64] = np.arange(taken, dtype=np.int64) * count // taken * context
+    return starts, context
 
 
 def _cut(tokens: NDArray[np.uint16], starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
-    return tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    ids: NDArray[np.int64] = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return ids
 
 
 def _mean_loss(network: nn.Module, batch: NDArray[np.int64]) -> Tensor:

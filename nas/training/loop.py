@@ -121,7 +121,7 @@ class Training:
             torch.manual_seed(self.job.candidate.seed * 1_000_003 + self.state.step)
         with autocast(self.job.numerics):
             loss = self.task.loss(self.network, self.task.batch(self.state.step))
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -125,8 +125,8 @@ class LlamaShape:
             "n_head": self.n_head,
             "d_ff": self.d_ff,
         }
-        if self.n_kv_head not in (None, self.n_head):
-            fields["n_kv_head"] = self.n_kv_head  # type: ignore[assignment]  # not None here
+        if self.n_kv_head is not None and self.n_kv_head != self.n_head:
+            fields["n_kv_head"] = self.n_kv_head
         if self.head_size * self.n_head != self.d_model:
             fields["head_dim"] = self.head_size
         if not self.tied:
