@@ -1,0 +1,138 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.data import Split, prepare_language_modeling
+from nas.errors import ArtifactError, DeviceError
+from nas.families import architecture
+from nas.records import Candidate, Job, Numerics, Recipe
+from nas.tasks.language_modeling import LanguageModeling
+from nas.training.loop import InterruptedTrainingError, Training, make_optimizer
+from nas.training.numerics import choose_numerics
+from nas.training.schedule import auto_rate, rate_factor, width_factor
+
+NUMERICS = Numerics(device="cpu", precision="fp32", attention="bmm", threads=1)
+RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25)
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    """Returns jobs on a small text."""
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    data = prepare_language_modeling(
+        str(tmp_path / "text.txt"), tmp_path / "data", split=Split(train=0.8, val=0.2, test=0.0),
+        context=16,
+    )  # fmt: skip
+
+    def make_job(**changes):
+        candidate = Candidate(
+            architecture=architecture("llama", n_layer=2, d_model=16, n_head=2, d_ff=24),
+            recipe=changes.pop("recipe", RECIPE),
+            seed=changes.pop("seed", 0),
+            data_fingerprint=data.info.fingerprint,
+        )
+        job = Job(
+            study="s",
+            candidate=candidate,
+            task_spec=LanguageModeling.spec(data),
+            data=str(data.folder),
+            rungs=(1280, 6400),
+            rung=1,
+            numerics=NUMERICS,
+            eval_tokens=1024,
+            checkpoint_dir=str(tmp_path / "checkpoints"),
+        )
+        return replace(job, **changes)
+
+    return make_job
+
+
+def run(job, stop_at=None):
+    """Train a job; return its evaluations, or the reference of a checkpoint at a step."""
+    training = Training(job)
+    try:
+        evaluations = training.run(lambda progress: None, lambda: training.state.step == stop_at)
+    except InterruptedTrainingError:
+        return training.save(Path(job.checkpoint_dir))
+    return [(e.rung, e.tokens, e.metrics, e.curve) for e in evaluations]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("stop_at", [7, 20, 93])
+def test_interrupted_in_any_step_gives_bit_equal_losses(make_job, stop_at, dropout):
+    job = make_job(recipe=replace(RECIPE, dropout=dropout))
+    reference = run(job, stop_at=stop_at)
+    assert reference.tokens == stop_at * 64
+    assert run(replace(job, checkpoint=reference)) == run(job)
+
+
+def test_pausing_at_a_rung_changes_nothing(make_job, tmp_path):
+    training = Training(make_job(rung=0))
+    training.run(lambda progress: None, lambda: False)
+    reference = training.save(tmp_path)
+    assert run(make_job(checkpoint=reference)) == run(make_job())
+
+
+def test_another_seed_gives_another_loss(make_job):
+    assert run(make_job()) != run(make_job(seed=1))
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(make_job):
+    job = make_job()
+    reference = run(job, stop_at=5)
+    with pytest.raises(ArtifactError, match="checkpoint of another candidate"):
+        Training(replace(make_job(seed=1), checkpoint=reference))
+    with Path(reference.uri).open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ArtifactError, match=r"damaged \(100 bytes of \d+\)"):
+        Training(replace(job, checkpoint=reference))
+
+
+def test_rate_warms_up_holds_and_cools_down():
+    def factor(tokens):
+        return rate_factor(tokens, RECIPE, 6400)
+
+    assert factor(0) == pytest.approx(0.2)
+    assert factor(320) == factor(4736) == 1
+    assert factor(5600) == pytest.approx(0.5**0.5 * -1 + 1)
+    assert factor(6336) < 0.05
+
+
+def test_before_the_cooldown_the_rate_knows_nothing_of_the_budget():
+    early = [rate_factor(tokens, RECIPE, 6400) for tokens in range(0, 4800, 64)]
+    assert early == [rate_factor(tokens, RECIPE, 64_000) for tokens in range(0, 4800, 64)]
+
+
+def test_matrices_learn_slower_where_the_model_is_wider(make_job):
+    assert [width_factor(width) for width in (32, 64, 128, 256)] == [1, 1, 0.5, 0.25]
+    assert auto_rate(4 * 768) == 2 * auto_rate(768)
+    network = Training(make_job()).network
+    groups = make_optimizer(network, RECIPE).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    for group in groups:
+        for weight in group["params"]:
+            assert (weight.ndim > 1) == (group["weight_decay"] > 0)
+
+
+def test_the_expected_arithmetic_stands_unless_another_is_clearly_faster():
+    def steps(seconds):
+        import time
+
+        return lambda numerics: lambda: time.sleep(seconds[numerics.attention])
+
+    def chosen(**seconds):
+        return choose_numerics("cpu", "fp32", 1, steps(seconds)).attention
+
+    expected = chosen(sdpa=0.002, bmm=0.002)
+    other = {"sdpa": "bmm", "bmm": "sdpa"}[expected]
+    assert chosen(**{expected: 0.004, other: 0.0038}) == expected
+    assert chosen(**{expected: 0.008, other: 0.002}) == other
+
+
+def test_a_device_that_is_not_here_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(DeviceError, match="'cuda' is not here: torch sees 0 CUDA devices"):
+        choose_numerics("cuda", "auto", 1, lambda numerics: lambda: None)
