@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from stand_ins import build
 
 from nas.artifact import Manifest
 from nas.artifact.writing import write_model
 from nas.errors import ArtifactError, InputError, NotFoundError
 from nas.families import architecture
 from nas.loading import load
-from nas.model import build
 from nas.records import Candidate, Evaluation, Outcome, Recipe, TaskSpec
 from nas.store.store import Store
 from nas.study import Study, open_study

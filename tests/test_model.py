@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from stand_ins import build
 
 from nas.artifact.writing import write_model
 from nas.data import byte_level
 from nas.device import resolve_device
 from nas.errors import ArtifactError, DeviceError, InputError, ShapeError
 from nas.families import architecture
-from nas.model import Model, build, load_folder, save
+from nas.model import Model, load_folder, save
 from nas.records import TaskSpec
 
 SPEC = TaskSpec(

@@ -20,6 +20,9 @@ from nas.records import ShapeValue, TaskSpec
 ROPE_THETA = 10_000.0
 RMS_NORM_EPS = 1e-6
 
+# Queries that attention works on at once when it trains on a CPU (`families.cpu_training`).
+QUERY_BLOCK = 64
+
 # No shape beyond these is built or loaded: a folder's numbers are untrusted.
 LIMITS = {
     "n_layer": 256,
@@ -169,14 +172,21 @@ class LlamaShape:
         embedding = spec.vocab_size * d_model
         params = matrices + norms + embedding * (1 + untied)
         flops = 2 * matrices + 2 * embedding + 4 * n_layer * context * q_width
-        tokens = batch * context
+        # What the backward passes of `families.cpu_training` keep, in numbers a token: unit
+        # vectors and their scales, heads, softmax weights, gates and their products, logits.
+        seen = np.minimum(context, (context + QUERY_BLOCK) / 2)
+        heads = n_layer * (2 * q_width + n_head * seen) + 2 * sum_kv_width
+        repeated = np.where(sum_kv_width < n_layer * q_width, 2 * n_layer * q_width, 0)
         saved = (
-            n_layer * (6 * d_model + 3 * q_width + n_head + 2)
-            + 3 * sum_kv_width
+            n_layer * 2 * (d_model + 1)
+            + heads
+            + repeated
             + 4 * sum_ff
-            + 2 * d_model
-            + 2 * spec.vocab_size
+            + d_model
+            + 1
+            + spec.vocab_size
         )
+        tokens = batch * context
         return {
             "params": params,
             "non_embedding_params": matrices + norms,

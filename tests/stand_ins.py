@@ -1,0 +1,21 @@
+"""Models for tests that need no training."""
+
+import torch
+
+import nas.model
+from nas.model import Model
+from nas.records import Architecture, TaskSpec
+
+
+def build(architecture: Architecture, task_spec: TaskSpec, *, seed: int = 0) -> Model:
+    """A model with every matrix drawn: fresh blocks are the identity and would hide faults."""
+    model = nas.model.build(architecture, task_spec, seed=seed)
+    draw_matrices(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def draw_matrices(network: torch.nn.Module, generator: torch.Generator) -> None:
+    """Draw every matrix of a network anew."""
+    for weight in network.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
