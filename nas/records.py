@@ -98,7 +98,7 @@ class Recipe:
     beta2: float = 0.95
     clip: float = 1.0  # largest global norm of the gradient
     warmup_tokens: int = 0
-    cooldown: float = 0.2  # share of the last rung's tokens over which the rate falls to 0
+    cooldown: float = 0.4  # share of the last rung's tokens over which the rate falls to 0
     dropout: float = 0.0
 
     @property

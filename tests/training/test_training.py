@@ -106,8 +106,8 @@ def test_before_the_cooldown_the_rate_knows_nothing_of_the_budget():
 
 
 def test_matrices_learn_slower_where_the_model_is_wider(make_job):
-    assert [width_factor(width) for width in (32, 64, 128, 256)] == [1, 1, 0.5, 0.25]
-    assert auto_rate(4 * 768) == 2 * auto_rate(768)
+    assert [width_factor(width) for width in (16, 24, 48, 96)] == [1, 1, 0.5, 0.25]
+    assert auto_rate(4 * 512) == 2 * auto_rate(512)
     network = Training(make_job()).network
     groups = make_optimizer(network, RECIPE).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))

@@ -246,6 +246,7 @@ class Llama(nn.Module):
         angles_TP = self._angles_at(start, ids_BT.shape[1], x_BTD.device)
         present = []
         for index, block in enumerate(self.model.layers):
+            assert isinstance(block, Block)
             x_BTD, kept = block.step(x_BTD, angles_TP, past[index] if past else None)
             present.append(kept)
         return F.linear(self.model.norm(x_BTD), self.output_weight), present
