@@ -80,10 +80,13 @@ class Driver:
         self._running: dict[str, _Running] = {}
         self._pace = Pace()
         self._begun = time.monotonic()
+        self._slots = executor.slots
         self._elapsed_before = self._earlier_seconds()
         for row in self.ledger.rows.values():
             self._learn(row)
         self._numerics = self._choose_numerics()
+        if self._numerics.device != "cpu" and self._config.workers is None:
+            self._slots = 1  # how many fit on a GPU is the user's to say
 
     @property
     def elapsed(self) -> float:
@@ -132,7 +135,7 @@ class Driver:
         """Run jobs, as many at once as there are slots, until there is none left."""
         pending: Iterator[tuple[CandidateRow, Job]] | None = jobs
         while pending is not None or self._running:
-            while pending is not None and len(self._running) < self._executor.slots:
+            while pending is not None and len(self._running) < self._slots:
                 following = None if self._stop.asked else next(pending, None)
                 if following is None:
                     pending = None
@@ -307,7 +310,7 @@ class Driver:
         each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
         if not each:
             return 0.0
-        rounds = sum(each) * seeds / self._executor.slots + max(each) / 2
+        rounds = sum(each) * seeds / self._slots + max(each) / 2
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
     def _predict(self, architecture: Architecture) -> float | None:
@@ -331,7 +334,7 @@ class Driver:
             predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
             todo = max(0, self._config.stop.candidates - len(rows)) + len(self._running) / 2
             mean = sum(predicted) / len(predicted)
-            limits.append(todo * mean / self._executor.slots + self._finals_seconds())
+            limits.append(todo * mean / self._slots + self._finals_seconds())
         return max(0.0, min(limits)) if limits else None
 
     # What is known
@@ -386,7 +389,7 @@ class Driver:
         """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
         stored = (self._record.summary or {}).get("elapsed_seconds", 0.0)
         busy = sum(_busy_seconds(row) for row in self.ledger.rows.values())
-        return max(float(stored), busy / self._executor.slots)
+        return max(float(stored), busy / self._slots)
 
     def _learn(self, row: CandidateRow) -> None:
         if row.state == "complete":
@@ -433,7 +436,7 @@ class Driver:
             study=self._record.name,
             folder=self._opened.folder,
             resumed=len(self.ledger.rows),
-            slots=self._executor.slots,
+            slots=self._slots,
             numerics=self._numerics,
             rungs=self._record.rungs,
             max_candidates=stop.candidates,

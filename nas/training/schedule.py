@@ -6,10 +6,10 @@ import math
 
 from nas.records import Recipe
 
-# The rate of embeddings and norms at this many tokens a step. Hidden matrices get a share of it that
-# falls with width. Measured on tinyshakespeare, 4 layers of 128, 8 x 64 tokens a step, 0.77M tokens,
-# embeddings at 8e-3: matrices at 8e-3 give a validation loss of 1.898, at 4e-3 1.753, at 2e-3 1.717,
-# at 1e-3 1.718; embeddings at 1.6e-2 and matrices at 2e-3 1.724 (one seed each).
+# The rate of embeddings and norms at this many tokens a step. Hidden matrices get a share of it
+# that falls with width. Measured on tinyshakespeare, 4 layers of 128, 8 x 64 tokens a step, 0.77M
+# tokens, embeddings at 8e-3: matrices at 8e-3 give a validation loss of 1.898, at 4e-3 1.753, at
+# 2e-3 1.717, at 1e-3 1.718; embeddings at 1.6e-2 and matrices at 2e-3 1.724 (one seed each).
 BASE_RATE = 8e-3
 BASE_BATCH_TOKENS = 512
 BASE_WIDTH = 24

@@ -196,7 +196,7 @@ class _Backbone(nn.Module):
     def __init__(self, shape: LlamaShape, vocab_size: int) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
-        self.layers: nn.ModuleList = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
+        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
         self.norm = RMSNorm(shape.d_model)
 
 
@@ -285,7 +285,7 @@ class Llama(nn.Module):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the matrices inside the blocks, whose learning rate scales with width."""
-        layers: nn.ModuleList = self.model.layers
+        layers = self.model.layers
         return [weight for weight in layers.parameters() if weight.ndim == 2]
 
 
