@@ -5,6 +5,7 @@ Only this process writes the database. It imports no torch: building and trainin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -310,7 +311,7 @@ class Driver:
         each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
         if not each:
             return 0.0
-        rounds = sum(each) * seeds / self._slots + max(each) / 2
+        rounds = math.ceil(len(each) * seeds / self._slots) * sum(each) / len(each)
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
     def _predict(self, architecture: Architecture) -> float | None:

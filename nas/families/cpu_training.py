@@ -15,18 +15,23 @@ N = H + 2G heads, K head_dim, P = K / 2 pairs, F d_ff. Z = H * B: heads of all e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nas.families.ops import causal_bias
+from nas.families.ops import causal_bias, rotary_angles
 
 # Queries in a piece of attention: later keys than its last query's are not multiplied at all.
 # At 128 positions 64 take 11.1 ms where 32 take 12.6 and 128 take 14.0 (32 x 4 heads of 16).
 QUERY_BLOCK = 64
 # Scores in a piece, 1 MiB of float32; a quarter or four times of it is 10 to 30 % slower.
 PIECE_SCORES = 2**18
+
+# Gates and up-projections, all positions', that the feed-forward works on at once: 4 MiB. In two
+# or three parts instead of one, 4096 positions take 12 % less time at 352 and at 688 a position.
+PART_GATES = 2**20
 
 Grads = tuple[Tensor | None, ...]
 
@@ -59,7 +64,14 @@ def add_feed_forward(
         eps: Of the norm.
         keep_BTD: Factors that dropout puts on the update; None: no dropout.
     """
-    return _AddFeedForward.apply(x_BTD, norm_D, gate_up_FD, down_DF, keep_BTD, eps)  # type: ignore[no-any-return, no-untyped-call]  # untyped in torch
+    count = 1 + x_BTD.numel() // x_BTD.shape[-1] * len(gate_up_FD) // PART_GATES
+    parts = x_BTD.flatten(0, -2).chunk(count)
+    keeps = [None] * count if keep_BTD is None else keep_BTD.flatten(0, -2).chunk(count)
+    added = [
+        _AddFeedForward.apply(part, norm_D, gate_up_FD, down_DF, keep, eps)  # type: ignore[no-untyped-call]  # untyped in torch
+        for part, keep in zip(parts, keeps, strict=False)  # fewer parts of very few positions
+    ]
+    return (added[0] if len(added) == 1 else torch.cat(added)).view(x_BTD.shape)
 
 
 def add_attention(
@@ -67,8 +79,8 @@ def add_attention(
     norm_D: Tensor,
     qkv_ND: Tensor,
     out_DH: Tensor,
-    angles_TP: Tensor,
     n_head: int,
+    theta: float,
     eps: float,
     keep_BTD: Tensor | None = None,
 ) -> Tensor:
@@ -77,29 +89,38 @@ def add_attention(
     Args:
         x_BTD: The residual stream.
         norm_D: Scale of the norm.
-        qkv_ND: Projections of H + 2G heads, shape (N * K, D); queries and keys in neighbouring
-            pairs.
+        qkv_ND: Projections to H + 2G heads, shape (N * K, D): queries, keys, values.
         out_DH: The projection back, shape (D, H * K).
-        angles_TP: The positions' angles.
         n_head: H.
+        theta: Base of the positions' angles (see `ops.rotary_angles`).
         eps: Of the norm.
         keep_BTD: Factors that dropout puts on the update; None: no dropout.
     """
-    return _AddAttention.apply(x_BTD, norm_D, qkv_ND, out_DH, angles_TP, keep_BTD, n_head, eps)  # type: ignore[no-any-return, no-untyped-call]  # untyped in torch
+    return _AddAttention.apply(x_BTD, norm_D, qkv_ND, out_DH, keep_BTD, n_head, theta, eps)  # type: ignore[no-any-return, no-untyped-call]  # untyped in torch
+
+
+class _Heads(NamedTuple):
+    """The sizes of attention and the base of its rotation."""
+
+    batch: int
+    length: int
+    n_head: int
+    n_kv_head: int
+    width: int
+    theta: float
 
 
 class _NormProject(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: Tensor, weight: Tensor, eps: float) -> Tensor:
-        out, *saved = _norm_project(x, norm, weight, eps)
-        ctx.save_for_backward(*saved, norm, weight)
+        out, unit, scale = _norm_project(x, norm, weight, eps)
+        ctx.save_for_backward(unit, scale, norm, weight)
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
-        unit, scale, norm, weight = ctx.saved_tensors
-        grad = grads[0].reshape(-1, weight.shape[0])
-        grad_x, *grad_weights = _norm_project_backward(grad, unit, scale, norm, weight)
+        grad = grads[0].flatten(0, -2)
+        grad_x, *grad_weights = _norm_project_backward(grad, *ctx.saved_tensors)
         return grad_x.view(*grads[0].shape[:-1], -1), *grad_weights, None
 
 
@@ -115,13 +136,13 @@ class _AddFeedForward(torch.autograd.Function):
         sigmoid = torch.sigmoid(gate)
         silu = gate.mul_(sigmoid)  # in the place of the gate
         product = silu * up
-        ctx.save_for_backward(unit, scale, hidden, sigmoid, product, norm, gate_up, down, keep)
+        ctx.save_for_backward(hidden, sigmoid, product, down, keep, unit, scale, norm, gate_up)
         return _add_product(x, product, down, keep)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
-        unit, scale, hidden, sigmoid, product, norm, gate_up, down, keep = ctx.saved_tensors
-        grad_out = grads[0].reshape(-1, down.shape[0])
+        hidden, sigmoid, product, down, keep, *normed = ctx.saved_tensors
+        grad_out = grads[0].flatten(0, -2)
         grad_product, grad_down = _product_backward(grad_out, product, down, keep)
         silu, up = hidden.chunk(2, dim=-1)
         grad = torch.empty_like(hidden)
@@ -129,7 +150,7 @@ class _AddFeedForward(torch.autograd.Function):
         torch.mul(grad_product, silu, out=grad_up)
         slope = torch.lerp(silu, silu.new_ones(()), sigmoid)  # sigmoid + silu * (1 - sigmoid)
         torch.mul(slope.mul_(up), grad_product, out=grad_gate)
-        grad_x, *rest = _norm_project_backward(grad, unit, scale, norm, gate_up, grad_out)
+        grad_x, *rest = _norm_project_backward(grad, *normed, residual=grad_out)
         return grad_x.view(grads[0].shape), *rest, grad_down, None, None
 
 
@@ -141,42 +162,46 @@ class _AddAttention(torch.autograd.Function):
         norm: Tensor,
         qkv: Tensor,
         out: Tensor,
-        angles: Tensor,
         keep: Tensor,
         n_head: int,
+        theta: float,
         eps: float,
     ) -> Tensor:
-        width = 2 * angles.shape[1]
-        fused, unit, scale = _norm_project(x, norm, qkv, eps)
-        heads = fused.view(*x.shape[:2], -1, width).permute(2, 0, 1, 3)
-        q, k, v = _queries_keys_values(heads, n_head, angles)
-        mixed, mixes = _attend(q, k, v)
-        mixed = mixed.view(n_head, *x.shape[:2], width).permute(1, 2, 0, 3)
-        mixed = mixed.reshape(-1, n_head * width)
-        ctx.save_for_backward(unit, scale, mixed, norm, qkv, out, angles, keep, q, k, v, *mixes)
-        ctx.n_head = n_head
+        batch, length, _ = x.shape
+        width = out.shape[1] // n_head
+        n_kv_head = (len(qkv) // width - n_head) // 2
+        ctx.sizes = _Heads(batch, length, n_head, n_kv_head, width, theta)
+        order, _ = _row_orders(n_head + n_kv_head, n_kv_head, width)
+        fused, unit, scale = _norm_project(x, norm, qkv[order], eps)
+        q, k, v = _queries_keys_values(fused, ctx.sizes)
+        mixed_ZTK, mixes = _attend(q, k, v)
+        mixed = mixed_ZTK.view(n_head, batch, length, width).permute(1, 2, 0, 3)
+        mixed = mixed.reshape(batch * length, n_head * width)
+        ctx.save_for_backward(mixed, out, keep, unit, scale, norm, qkv, q, k, v, *mixes)
         return _add_product(x, mixed, out, keep)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
-        unit, scale, mixed, norm, qkv, out, angles, keep, q, k, v, *mixes = ctx.saved_tensors
-        batch, length, d_model = grads[0].shape
-        n_head, width = ctx.n_head, q.shape[2]
-        grad_out = grads[0].reshape(-1, d_model)
+        mixed, out, keep, unit, scale, norm, qkv, q, k, v, *mixes = ctx.saved_tensors
+        batch, length, n_head, n_kv_head, width, _ = ctx.sizes
+        grad_out = grads[0].flatten(0, -2)
         grad_mixed, grad_weight = _product_backward(grad_out, mixed, out, keep)
         grad_mixed = grad_mixed.view(batch, length, n_head, width).permute(2, 0, 1, 3)
         per_head = _attend_backward(grad_mixed.reshape(q.shape), q, k, v, mixes)
-        n_kv_head = (qkv.shape[0] // width - n_head) // 2
-        grad = _fuse_gradients(per_head, (n_head, n_kv_head, n_kv_head), batch, angles)
-        grad_x, *rest = _norm_project_backward(grad, unit, scale, norm, qkv, grad_out)
-        return grad_x.view(grads[0].shape), *rest, grad_weight, None, None, None, None
+        grad = _fuse_gradients(per_head, ctx.sizes)
+        order, back = _row_orders(n_head + n_kv_head, n_kv_head, width)
+        grad_x, grad_norm, grad_qkv = _norm_project_backward(
+            grad, unit, scale, norm, qkv[order], residual=grad_out
+        )
+        grad_x = grad_x.view(grads[0].shape)
+        return grad_x, grad_norm, grad_qkv[back], grad_weight, None, None, None, None
 
 
 def _norm_project(
     x: Tensor, norm: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the projection, the vectors of unit root mean square and what scaled them to it."""
-    x_MD = x.reshape(-1, x.shape[-1])
+    x_MD = x.flatten(0, -2)
     size = torch.linalg.vector_norm(x_MD, dim=-1, keepdim=True)
     scale = torch.addcmul(size.new_tensor(eps), size, size, value=1 / x.shape[-1]).rsqrt_()
     dtype = _product_dtype(x)
@@ -190,17 +215,18 @@ def _norm_project_backward(
     scale: Tensor,
     norm: Tensor,
     weight: Tensor,
+    *,
     residual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x (with the residual stream's, if given), norm and weight."""
-    inner = (grad.t() @ unit).to(weight.dtype)
+    grad_scaled = (grad.t() @ unit).to(weight.dtype)
     grad_unit = (grad @ (weight * norm).to(grad.dtype)).float()
     unit = unit.float()
     along = torch.linalg.vecdot(grad_unit, unit).div_(-unit.shape[-1]).unsqueeze_(-1)
     grad_x = grad_unit.addcmul_(unit, along).mul_(scale)
     if residual is not None:
         grad_x += residual
-    return grad_x, (inner * weight).sum(0), inner.mul_(norm)
+    return grad_x, (grad_scaled * weight).sum(0), grad_scaled.mul_(norm)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -225,44 +251,58 @@ def _product_backward(
     return grad @ weight.to(a.dtype), (grad.t() @ a).to(weight.dtype)
 
 
-def _queries_keys_values(
-    heads_NBTK: Tensor, n_head: int, angles_TP: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return turned and scaled queries, turned keys and values, each (Z, T, K)."""
-    n_kv_head = (len(heads_NBTK) - n_head) // 2
-    heads = heads_NBTK.float().contiguous()
-    q, k, _ = parts = heads.split([n_head, n_kv_head, n_kv_head])
-    _turn(q, angles_TP, q.shape[-1] ** -0.5)
-    _turn(k, angles_TP)
-    repeated = (
-        part.repeat_interleave(n_head // len(part), dim=0) if len(part) < n_head else part
-        for part in parts
-    )
-    q, k, v = (part.to(heads_NBTK.dtype).flatten(0, 1) for part in repeated)
-    return q, k, v
+def _queries_keys_values(fused: Tensor, sizes: _Heads) -> tuple[Tensor, ...]:
+    """Return turned queries and keys, and values, each (Z, T, K)."""
+    batch, length, n_head, n_kv_head, width, theta = sizes
+    heads = fused.view(batch, length, -1, width).permute(2, 0, 1, 3).float().contiguous()
+    _turn(heads[: n_head + n_kv_head], _turning_factors(length, width, theta)[0])
+    q, kv = heads.to(fused.dtype).split([n_head, 2 * n_kv_head])
+    if n_kv_head < n_head:
+        kv = kv.repeat_interleave(n_head // n_kv_head, dim=0)
+    k, v = kv.chunk(2)
+    return q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
 
 
-def _fuse_gradients(
-    per_head: Sequence[Tensor], counts: Sequence[int], batch: int, angles_TP: Tensor
-) -> Tensor:
-    """Return the gradient of the fused heads, (M, N * K), from that of each (Z, T, K)."""
-    _, length, width = per_head[0].shape
-    fused = per_head[0].new_empty(batch, length, sum(counts), width)
-    sizes = (width**-0.5, 1.0, None)  # values do not turn
-    for grad, into, size in zip(per_head, fused.split(list(counts), dim=2), sizes, strict=True):
-        copies = grad.view(into.shape[2], -1, batch, length, width)
-        part = copies.squeeze(1) if copies.shape[1] == 1 else copies.sum(1)
-        if size is not None:
-            part = _turn(part.float(), -angles_TP, size)
-        into.copy_(part.permute(1, 2, 0, 3))
-    return fused.view(batch * length, -1)
+def _fuse_gradients(grads_3ZTK: Tensor, sizes: _Heads) -> Tensor:
+    """Return the gradient of the fused heads, (M, N * K)."""
+    batch, length, n_head, n_kv_head, width, theta = sizes
+    heads = grads_3ZTK.view(3 * n_head, batch, length, width)
+    if n_kv_head < n_head:
+        copies = heads[n_head:].unflatten(0, (2 * n_kv_head, -1))
+        heads = torch.cat((heads[:n_head], copies.sum(1)))
+    heads = heads.float()
+    _turn(heads[: n_head + n_kv_head], _turning_factors(length, width, theta)[1])
+    return heads.to(grads_3ZTK.dtype).permute(1, 2, 0, 3).reshape(batch * length, -1)
 
 
-def _turn(heads: Tensor, angles_TP: Tensor, size: float = 1.0) -> Tensor:
-    """Multiply neighbouring pairs in place, as complex numbers, by `size` at their angles."""
-    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
-    pairs.mul_(torch.polar(torch.full_like(angles_TP, size), angles_TP))
-    return heads
+@lru_cache(maxsize=64)
+def _row_orders(turning: int, n_kv_head: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the order of a projection's rows that makes pairs neighbours, and the way back.
+
+    Neighbours turn as complex numbers, in one pass over contiguous memory. Rows come in the
+    half-split layout: pair p is (p, p + K / 2). Only queries and keys turn.
+    """
+    rows = torch.arange((turning + n_kv_head) * width)
+    turned, values = rows.split([turning * width, n_kv_head * width])
+    turned = turned.view(turning, 2, width // 2).transpose(1, 2).flatten()
+    order = torch.cat((turned, values))
+    return order, order.argsort()
+
+
+@lru_cache(maxsize=8)
+def _turning_factors(length: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Return complex factors, (T, P), that turn queries and keys, and those of their gradients.
+
+    Their size is the fourth root of 1 / K, so that a score comes out divided by sqrt(K).
+    """
+    angles = rotary_angles(length, width, theta)
+    factors = torch.polar(torch.full_like(angles, width**-0.25), angles)
+    return factors, factors.conj_physical()
+
+
+def _turn(heads: Tensor, factors_TP: Tensor) -> None:
+    """Multiply neighbouring pairs, as complex numbers, in place."""
+    torch.view_as_complex(heads.unflatten(-1, (-1, 2))).mul_(factors_TP)
 
 
 def _pieces(count: int, length: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -288,19 +328,20 @@ def _attend(q_ZTK: Tensor, k_ZTK: Tensor, v_ZTK: Tensor) -> tuple[Tensor, list[T
 
 def _attend_backward(
     grad_ZTK: Tensor, q_ZTK: Tensor, k_ZTK: Tensor, v_ZTK: Tensor, mixes: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values."""
-    grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q_ZTK, k_ZTK, v_ZTK))
+) -> Tensor:
+    """Return the gradients of queries, keys and values, (3, Z, T, K)."""
+    grads = q_ZTK.new_empty(3, *q_ZTK.shape)
+    grad_q, grad_k, grad_v = grads
     pieces = _pieces(*q_ZTK.shape[:2])
     for mix, (heads, queries, keys) in zip(mixes, pieces, strict=True):
-        grad = grad_ZTK[heads, queries]
+        grad, q = grad_ZTK[heads, queries], q_ZTK[heads, queries]
         grad_mix = torch.bmm(grad, v_ZTK[heads, keys].transpose(1, 2))
         scores = torch._softmax_backward_data(grad_mix, mix, -1, mix.dtype)
-        first = keys.stop == q_ZTK.shape[1]  # of its heads: it sees all keys
+        later = keys.stop < q_ZTK.shape[1]  # a piece that saw all keys was there before
         _bmm_into(grad_q[heads, queries], scores, k_ZTK[heads, keys])
-        _bmm_into(grad_k[heads, keys], scores.transpose(1, 2), q_ZTK[heads, queries], add=not first)
-        _bmm_into(grad_v[heads, keys], mix.transpose(1, 2), grad, add=not first)
-    return grad_q, grad_k, grad_v
+        _bmm_into(grad_k[heads, keys], scores.transpose(1, 2), q, add=later)
+        _bmm_into(grad_v[heads, keys], mix.transpose(1, 2), grad, add=later)
+    return grads
 
 
 def _bmm_into(target: Tensor, a: Tensor, b: Tensor, *, add: bool = False) -> None:

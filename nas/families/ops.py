@@ -50,15 +50,6 @@ def rotate(x_BTHK: Tensor, angles_TP: Tensor) -> Tensor:
     return turned.to(x_BTHK.dtype)
 
 
-def interleave_pairs(rows: Tensor, head_dim: int) -> Tensor:
-    """Reorder each head's rows from the half-split layout (p, p + K/2) to neighbouring pairs.
-
-    Neighbours turn as complex numbers, in one pass over contiguous memory.
-    """
-    paired: Tensor = rows.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2)
-    return paired.flatten(0, 2)
-
-
 def join_rows(parts: Sequence[Tensor]) -> Tensor:
     """Put matrices below each other: a view where they lie so in memory already, else a copy.
 

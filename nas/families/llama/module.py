@@ -25,7 +25,6 @@ from nas.families.cpu_training import (
 from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
 from nas.families.ops import (
     attend,
-    interleave_pairs,
     join_rows,
     rms_norm,
     rotary_angles,
@@ -103,20 +102,11 @@ class Attention(nn.Module):
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def add_to(
-        self, x_BTD: Tensor, norm: RMSNorm, angles_TP: Tensor, keep_BTD: Tensor | None
-    ) -> Tensor:
+    def add_to(self, x_BTD: Tensor, norm: RMSNorm, keep_BTD: Tensor | None) -> Tensor:
         """Return `x + forward(norm(x))` by the `bmm` kernel, for training on a CPU."""
-        turning = (self.n_head + self.n_kv_head) * self.head_dim
-        paired = torch.cat(
-            [
-                interleave_pairs(self.fused.weight[:turning], self.head_dim),
-                self.fused.weight[turning:],
-            ]
-        )
-        out = self.o_proj.weight
+        fused, out = self.fused.weight, self.o_proj.weight
         return add_attention(
-            x_BTD, norm.weight, paired, out, angles_TP, self.n_head, RMS_NORM_EPS, keep_BTD
+            x_BTD, norm.weight, fused, out, self.n_head, ROPE_THETA, RMS_NORM_EPS, keep_BTD
         )
 
     def step(
@@ -168,7 +158,7 @@ class Block(nn.Module):
         on_cpu = trains_on_cpu(x_BTD)
         if on_cpu and kernel == "bmm":
             keep = _keep_factors(x_BTD, drop)
-            x_BTD = self.self_attn.add_to(x_BTD, self.input_layernorm, angles_TP, keep)
+            x_BTD = self.self_attn.add_to(x_BTD, self.input_layernorm, keep)
         else:
             mixed = self.self_attn(self.input_layernorm(x_BTD), angles_TP, kernel)
             x_BTD = x_BTD + F.dropout(mixed, drop)
