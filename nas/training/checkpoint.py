@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from nas.errors import ArtifactError
 from nas.records import CheckpointRef
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
+from nas.training.optimizer import Optimizer
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,7 +41,7 @@ def save_checkpoint(
     state: TrainingState,
     loss_sum: Tensor,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
 ) -> CheckpointRef:
     """Write a checkpoint and return where it lies.
 
@@ -50,11 +49,8 @@ def save_checkpoint(
         OSError: If the disk is full or the place cannot be written.
     """
     tensors = {"loss_sum": loss_sum.detach()}
-    for name, weight in network.named_parameters():
-        tensors[f"weight.{name}"] = weight.detach()
-        for moment in MOMENTS:
-            if weight in optimizer.state:
-                tensors[f"{moment}.{name}"] = optimizer.state[weight][moment]
+    tensors |= {f"weight.{name}": w.detach() for name, w in network.named_parameters()}
+    tensors |= {f"moment.{name}": value for name, value in optimizer.moments().items()}
     progress = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
     metadata = {"candidate_id": candidate_id, "progress": json.dumps(progress)}
     content = save({k: t.cpu().contiguous() for k, t in tensors.items()}, metadata)
@@ -72,7 +68,7 @@ def load_checkpoint(
     *,
     candidate_id: str,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
 ) -> tuple[TrainingState, Tensor]:
     """Put a checkpoint back into network and optimizer.
 
@@ -93,22 +89,19 @@ def load_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path}: not a checkpoint of this version ({error})") from error
-    _restore(tensors, state.step, network, optimizer)
+    _restore(tensors, network, optimizer)
     state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
     return state, tensors["loss_sum"]
 
 
-def _restore(
-    tensors: dict[str, Tensor], step: int, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def _restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: Optimizer) -> None:
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.copy_(tensors[f"weight.{name}"])
-            if f"{MOMENTS[0]}.{name}" not in tensors:
-                continue
-            moments = {m: tensors[f"{m}.{name}"].to(weight.device).clone() for m in MOMENTS}
-            steps = torch.tensor(float(step), device=weight.device)
-            optimizer.state[weight] = {"step": steps, **moments}
+    prefix = "moment."
+    moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    if moments:
+        optimizer.restore(moments)
 
 
 def _check_whole(path: Path, reference: CheckpointRef) -> None:

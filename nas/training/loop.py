@@ -22,7 +22,6 @@ from nas.records import (
     Evaluation,
     Job,
     Progress,
-    Recipe,
     TaskSpec,
     from_plain,
     to_plain,
@@ -30,7 +29,8 @@ from nas.records import (
 from nas.tasks import Task, task_class
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
-from nas.training.schedule import rate_factor, width_factor
+from nas.training.optimizer import Optimizer
+from nas.training.schedule import rate_factor
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50
@@ -57,7 +57,7 @@ class Training:
         prepared = PreparedData.open(job.data)
         self.task: Task = task_class(job.task_spec.task)(prepared, self.recipe, job.candidate.seed)
         self.network = build_network(job)
-        self.optimizer = make_optimizer(self.network, self.recipe)
+        self.optimizer = Optimizer(self.network, self.recipe)
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)
         if job.checkpoint is not None:
@@ -115,16 +115,12 @@ class Training:
     def step(self) -> None:
         """Run one training step."""
         factor = rate_factor(self.tokens, self.recipe, self.job.rungs[-1])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate * group["share"] * factor
         if self.recipe.dropout:
             torch.manual_seed(self.job.candidate.seed * 1_000_003 + self.state.step)
         with autocast(self.job.numerics):
             loss = self.task.loss(self.network, self.task.batch(self.state.step))
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(factor)
         self._loss_sum += loss.detach()
         self.state.step += 1
         self.state.loss_steps += 1
@@ -222,27 +218,3 @@ def fresh_network(architecture: Any, spec: TaskSpec, seed: int) -> nn.Module:
     network: nn.Module = module_class(architecture.family)(shape_of(architecture), spec)
     network.initialise(torch.Generator().manual_seed(seed))  # type: ignore[operator]  # every family's module has it
     return network
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW with decay on matrices only and a width-aware share of the rate.
-
-    Each group's `share` is its part of the recipe's rate.
-    """
-    hidden = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
-    inside = {id(weight) for weight in hidden}
-    rest = [weight for weight in network.parameters() if id(weight) not in inside]
-    matrices = [weight for weight in rest if weight.ndim >= 2]
-    vectors = [weight for weight in rest if weight.ndim < 2]
-    share = width_factor(network.shape.d_model)  # type: ignore[union-attr,arg-type]  # every family's module has it
-    groups = [
-        {"params": hidden, "share": share, "weight_decay": recipe.weight_decay},
-        {"params": matrices, "share": 1.0, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "share": 1.0, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.rate,
-        betas=(recipe.beta1, recipe.beta2),
-        fused=True,
-    )

@@ -152,7 +152,9 @@ def test_a_folder_that_cannot_be_written_is_refused(configure, tmp_path):
 
 def test_candidates_that_diverge_are_recorded_and_end_a_hopeless_search(configure):
     config = configure(
-        recipe={"context": 16, "batch": 8, "rate": 10.0, "weight_decay": 1.0}, stop={}
+        recipe={"context": 16, "batch": 8, "rate": 10.0, "weight_decay": 1.0},
+        per_candidate={"tokens": 16_384},
+        stop={},
     )
     with pytest.raises(NasError, match=r"8 of 8 candidates failed and none is complete.*diverged"):
         nas.search(config)
@@ -262,11 +264,9 @@ def test_events_tell_the_story(configure):
 
 def test_minutes_hold_for_the_whole_search(configure):
     begun = time.monotonic()
-    config = configure(
-        stop={"minutes": 0.15}, per_candidate={"tokens": 60_000}, space=SPACE_OF_MANY
-    )
+    config = configure(stop={"minutes": 0.3}, per_candidate={"tokens": 20_000}, space=SPACE_OF_MANY)
     study = nas.search(config)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 45
     assert len(study.trials(role="search")) >= 2
     assert study.finalists()
 

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nas.errors import ArtifactError, DeviceError
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Recipe
 from nas.tasks.language_modeling import LanguageModeling
-from nas.training.loop import InterruptedTrainingError, Training, make_optimizer
+from nas.training.loop import InterruptedTrainingError, Training
 from nas.training.numerics import choose_numerics
 from nas.training.schedule import auto_rate, rate_factor, width_factor
 
@@ -108,12 +109,39 @@ def test_before_the_cooldown_the_rate_knows_nothing_of_the_budget():
 def test_matrices_learn_slower_where_the_model_is_wider(make_job):
     assert [width_factor(width) for width in (16, 24, 48, 96)] == [1, 1, 0.5, 0.25]
     assert auto_rate(4 * 512) == 2 * auto_rate(512)
-    network = Training(make_job()).network
-    groups = make_optimizer(network, RECIPE).param_groups
-    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
-    for group in groups:
-        for weight in group["params"]:
-            assert (weight.ndim > 1) == (group["weight_decay"] > 0)
+
+
+def test_only_matrices_decay(make_job):
+    training = Training(make_job())
+    numbers = {0.0: 0, RECIPE.weight_decay: 0}
+    for weight in training.network.parameters():
+        numbers[RECIPE.weight_decay if weight.ndim > 1 else 0.0] += weight.numel()
+    for group in training.optimizer.groups:
+        numbers[group["weight_decay"]] -= sum(vector.numel() for vector in group["params"])
+    assert set(numbers.values()) == {0}
+
+
+def test_a_step_is_torch_s_own_of_each_weight_apart(make_job):
+    training = Training(make_job())
+    network = copy.deepcopy(training.network)
+    task, recipe = training.task, RECIPE
+    hidden = {id(weight) for weight in network.hidden_matrices()}
+    groups = [
+        {
+            "params": [weight],
+            "weight_decay": recipe.weight_decay if weight.ndim > 1 else 0.0,
+            "lr": recipe.rate * (width_factor(16) if id(weight) in hidden else 1.0) / 5,
+        }
+        for weight in network.parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(recipe.beta1, recipe.beta2))
+    optimizer.zero_grad()
+    task.loss(network, task.batch(0)).backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimizer.step()
+    training.step()
+    for ours, plain in zip(training.network.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(ours, plain, atol=1e-6)
 
 
 def test_the_expected_arithmetic_stands_unless_another_is_clearly_faster():

@@ -174,18 +174,9 @@ class LlamaShape:
         flops = 2 * matrices + 2 * embedding + 4 * n_layer * context * q_width
         # What the backward passes of `families.cpu_training` keep, in numbers a token: unit
         # vectors and their scales, heads, softmax weights, gates and their products, logits.
-        seen = np.minimum(context, (context + QUERY_BLOCK) / 2)
-        heads = n_layer * (2 * q_width + n_head * seen) + 2 * sum_kv_width
-        repeated = np.where(sum_kv_width < n_layer * q_width, 2 * n_layer * q_width, 0)
-        saved = (
-            n_layer * 2 * (d_model + 1)
-            + heads
-            + repeated
-            + 4 * sum_ff
-            + d_model
-            + 1
-            + spec.vocab_size
-        )
+        seen = min(context, (context + QUERY_BLOCK) / 2)
+        heads = n_layer * (4 * q_width + n_head * seen)
+        saved = n_layer * 2 * (d_model + 1) + heads + 4 * sum_ff + d_model + 1 + spec.vocab_size
         tokens = batch * context
         return {
             "params": params,
