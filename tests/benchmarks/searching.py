@@ -18,29 +18,34 @@ from nas.driver.events import CandidateEnded, CandidateStarted
 
 
 class Clock:
-    """Notes when jobs start and end, and what they report of themselves."""
+    """Notes when jobs start and end, and how long each slot was kept from training."""
 
     def __init__(self) -> None:
-        self.starts: list[float] = []
+        self.starts: dict[str, float] = {}
         self.ends: list[float] = []
-        self.jobs: list[dict[str, float]] = []
+        self.besides: list[float] = []  # seconds a candidate, of slots that went on
+        self._freed: list[tuple[float, float]] = []  # start and working seconds of ended jobs
 
     def __call__(self, event: object) -> None:
+        now = time.perf_counter()
         if isinstance(event, CandidateStarted):
-            self.starts.append(time.perf_counter())
+            self.starts[event.candidate_id] = now
+            if self._freed:
+                start, working = self._freed.pop(0)
+                self.besides.append(now - start - working)
         if isinstance(event, CandidateEnded):
-            self.ends.append(time.perf_counter())
-            self.jobs.append(dict(event.outcome.timings))
+            self.ends.append(now)
+            start = self.starts[event.outcome.candidate_id]
+            self._freed.append((start, event.outcome.timings["run"]))
 
     def an_hour(self) -> float:
-        """Candidates an hour from the first start to the last end."""
-        return 3600 * len(self.ends) / (self.ends[-1] - self.starts[0])
+        """Candidates an hour while no worker was idle: up to the last start."""
+        first, last = min(self.starts.values()), max(self.starts.values())
+        return 3600 * sum(end <= last for end in self.ends) / (last - first)
 
-    def beside(self, workers: int) -> float:
-        """Milliseconds a candidate in which its worker neither trains nor validates."""
-        working = sum(job["run"] for job in self.jobs)
-        held = workers * (self.ends[-1] - self.starts[0])
-        return (held - working) / len(self.jobs) * 1e3
+    def beside(self) -> float:
+        """Milliseconds from one candidate's start to the next one's that it did not train."""
+        return statistics.median(self.besides) * 1e3
 
 
 def run(name: str, args: argparse.Namespace, workers: int) -> Clock:
@@ -82,7 +87,7 @@ def main() -> None:
     rates = {}
     for workers, found in clocks.items():
         rates[workers] = statistics.median(clock.an_hour() for clock in found)
-        beside = statistics.median(clock.beside(workers) for clock in found)
+        beside = statistics.median(clock.beside() for clock in found)
         print(f"{workers} worker(s): {rates[workers]:7.0f} candidates an hour, "
               f"{beside:5.0f} ms a candidate beside training and validation")  # fmt: skip
     print(f"ratio {rates[args.workers] / rates[1]:.2f}")
