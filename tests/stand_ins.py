@@ -18,4 +18,4 @@ def draw_matrices(network: torch.nn.Module, generator: torch.Generator) -> None:
     """Draw every matrix of a network anew."""
     for weight in network.parameters():
         if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
+            torch.nn.init.normal_(weight, std=0.5 * weight.shape[1] ** -0.5, generator=generator)
