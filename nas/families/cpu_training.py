@@ -26,7 +26,7 @@ from nas.families.ops import causal_bias, rotary_angles
 # Queries in a piece of attention: later keys than its last query's are not multiplied at all.
 # At 128 positions 64 take 11.1 ms where 32 take 12.6 and 128 take 14.0 (32 x 4 heads of 16).
 QUERY_BLOCK = 64
-# Scores in a piece, 1 MiB of float32; a quarter or four times of it is 10 to 30 % slower.
+# Scores in a piece, 1 MiB of float32; a quarter or four times of it took 27 to 60 % longer there.
 PIECE_SCORES = 2**18
 
 # Gates and up-projections, all positions', that the feed-forward works on at once: 4 MiB. In two
@@ -64,14 +64,17 @@ def add_feed_forward(
         eps: Of the norm.
         keep_BTD: Factors that dropout puts on the update; None: no dropout.
     """
+    weights = norm_D, gate_up_FD, down_DF
     count = 1 + x_BTD.numel() // x_BTD.shape[-1] * len(gate_up_FD) // PART_GATES
+    if count == 1:
+        return _AddFeedForward.apply(x_BTD, *weights, keep_BTD, eps)  # type: ignore[no-any-return, no-untyped-call]  # untyped in torch
     parts = x_BTD.flatten(0, -2).chunk(count)
     keeps = [None] * count if keep_BTD is None else keep_BTD.flatten(0, -2).chunk(count)
     added = [
-        _AddFeedForward.apply(part, norm_D, gate_up_FD, down_DF, keep, eps)  # type: ignore[no-untyped-call]  # untyped in torch
+        _AddFeedForward.apply(part, *weights, keep, eps)  # type: ignore[no-untyped-call]  # untyped in torch
         for part, keep in zip(parts, keeps, strict=False)  # fewer parts of very few positions
     ]
-    return (added[0] if len(added) == 1 else torch.cat(added)).view(x_BTD.shape)
+    return torch.cat(added).view(x_BTD.shape)
 
 
 def add_attention(
@@ -148,7 +151,9 @@ class _AddFeedForward(torch.autograd.Function):
         grad = torch.empty_like(hidden)
         grad_gate, grad_up = grad.chunk(2, dim=-1)
         torch.mul(grad_product, silu, out=grad_up)
-        slope = torch.lerp(silu, silu.new_ones(()), sigmoid)  # sigmoid + silu * (1 - sigmoid)
+        slope = torch.lerp(
+            silu, _number(1.0, silu.dtype), sigmoid
+        )  # sigmoid + silu * (1 - sigmoid)
         torch.mul(slope.mul_(up), grad_product, out=grad_gate)
         grad_x, *rest = _norm_project_backward(grad, *normed, residual=grad_out)
         return grad_x.view(grads[0].shape), *rest, grad_down, None, None
@@ -172,7 +177,7 @@ class _AddAttention(torch.autograd.Function):
         n_kv_head = (len(qkv) // width - n_head) // 2
         ctx.sizes = _Heads(batch, length, n_head, n_kv_head, width, theta)
         order, _ = _row_orders(n_head + n_kv_head, n_kv_head, width)
-        fused, unit, scale = _norm_project(x, norm, qkv[order], eps)
+        fused, unit, scale = _norm_project(x, norm, qkv.index_select(0, order), eps)
         q, k, v = _queries_keys_values(fused, ctx.sizes)
         mixed_ZTK, mixes = _attend(q, k, v)
         mixed = mixed_ZTK.view(n_head, batch, length, width).permute(1, 2, 0, 3)
@@ -191,10 +196,19 @@ class _AddAttention(torch.autograd.Function):
         grad = _fuse_gradients(per_head, ctx.sizes)
         order, back = _row_orders(n_head + n_kv_head, n_kv_head, width)
         grad_x, grad_norm, grad_qkv = _norm_project_backward(
-            grad, unit, scale, norm, qkv[order], residual=grad_out
+            grad, unit, scale, norm, qkv.index_select(0, order), residual=grad_out
         )
         grad_x = grad_x.view(grads[0].shape)
-        return grad_x, grad_norm, grad_qkv[back], grad_weight, None, None, None, None
+        return (
+            grad_x,
+            grad_norm,
+            grad_qkv.index_select(0, back),
+            grad_weight,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _norm_project(
@@ -203,10 +217,10 @@ def _norm_project(
     """Return the projection, the vectors of unit root mean square and what scaled them to it."""
     x_MD = x.flatten(0, -2)
     size = torch.linalg.vector_norm(x_MD, dim=-1, keepdim=True)
-    scale = torch.addcmul(size.new_tensor(eps), size, size, value=1 / x.shape[-1]).rsqrt_()
+    scale = torch.addcmul(_number(eps, x.dtype), size, size, value=1 / x.shape[-1]).rsqrt_()
     dtype = _product_dtype(x)
-    unit = (x_MD * scale).to(dtype)
-    return unit @ (weight * norm).to(dtype).t(), unit, scale
+    unit = _cast(x_MD * scale, dtype)
+    return unit @ _cast(weight * norm, dtype).t(), unit, scale
 
 
 def _norm_project_backward(
@@ -219,14 +233,24 @@ def _norm_project_backward(
     residual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x (with the residual stream's, if given), norm and weight."""
-    grad_scaled = (grad.t() @ unit).to(weight.dtype)
-    grad_unit = (grad @ (weight * norm).to(grad.dtype)).float()
-    unit = unit.float()
-    along = torch.linalg.vecdot(grad_unit, unit).div_(-unit.shape[-1]).unsqueeze_(-1)
-    grad_x = grad_unit.addcmul_(unit, along).mul_(scale)
+    grad_scaled = _cast(grad.t() @ unit, weight.dtype)
+    grad_unit = _cast(grad @ _cast(weight * norm, grad.dtype), scale.dtype)
+    unit = _cast(unit, scale.dtype)
+    along = torch.linalg.vecdot(grad_unit, unit).unsqueeze_(-1)
+    grad_x = grad_unit.addcmul_(unit, along, value=-1 / unit.shape[-1]).mul_(scale)
     if residual is not None:
         grad_x += residual
     return grad_x, (grad_scaled * weight).sum(0), grad_scaled.mul_(norm)
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` in a dtype; asking costs a tenth of a call that changes nothing."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+@lru_cache(maxsize=8)
+def _number(value: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, dtype=dtype)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -237,8 +261,8 @@ def _add_product(x: Tensor, a: Tensor, weight: Tensor, keep: Tensor | None) -> T
     """Return `x + keep * (a @ weight.T)`."""
     if keep is None and a.dtype == x.dtype:
         return torch.addmm(x.reshape(-1, x.shape[-1]), a, weight.t()).view(x.shape)
-    update = (a @ weight.to(a.dtype).t()).view(x.shape)
-    return x + update if keep is None else torch.addcmul(x, update.to(x.dtype), keep)
+    update = (a @ _cast(weight, a.dtype).t()).view(x.shape)
+    return x + update if keep is None else torch.addcmul(x, _cast(update, x.dtype), keep)
 
 
 def _product_backward(
@@ -247,16 +271,17 @@ def _product_backward(
     """Return the gradients of `a` and `weight` in `_add_product`."""
     if keep is not None:
         grad = grad * keep.view(grad.shape)
-    grad = grad.to(a.dtype)
-    return grad @ weight.to(a.dtype), (grad.t() @ a).to(weight.dtype)
+    grad = _cast(grad, a.dtype)
+    return grad @ _cast(weight, a.dtype), _cast(grad.t() @ a, weight.dtype)
 
 
 def _queries_keys_values(fused: Tensor, sizes: _Heads) -> tuple[Tensor, ...]:
     """Return turned queries and keys, and values, each (Z, T, K)."""
     batch, length, n_head, n_kv_head, width, theta = sizes
-    heads = fused.view(batch, length, -1, width).permute(2, 0, 1, 3).float().contiguous()
+    heads = fused.view(batch, length, -1, width).permute(2, 0, 1, 3)
+    heads = _cast(heads, torch.float32).contiguous()
     _turn(heads[: n_head + n_kv_head], _turning_factors(length, width, theta)[0])
-    q, kv = heads.to(fused.dtype).split([n_head, 2 * n_kv_head])
+    q, kv = _cast(heads, fused.dtype).split([n_head, 2 * n_kv_head])
     if n_kv_head < n_head:
         kv = kv.repeat_interleave(n_head // n_kv_head, dim=0)
     k, v = kv.chunk(2)
@@ -270,9 +295,10 @@ def _fuse_gradients(grads_3ZTK: Tensor, sizes: _Heads) -> Tensor:
     if n_kv_head < n_head:
         copies = heads[n_head:].unflatten(0, (2 * n_kv_head, -1))
         heads = torch.cat((heads[:n_head], copies.sum(1)))
-    heads = heads.float()
+    heads = _cast(heads, torch.float32)
     _turn(heads[: n_head + n_kv_head], _turning_factors(length, width, theta)[1])
-    return heads.to(grads_3ZTK.dtype).permute(1, 2, 0, 3).reshape(batch * length, -1)
+    heads = _cast(heads, grads_3ZTK.dtype).permute(1, 2, 0, 3)
+    return heads.reshape(batch * length, -1)
 
 
 @lru_cache(maxsize=64)
@@ -302,7 +328,7 @@ def _turning_factors(length: int, width: int, theta: float) -> tuple[Tensor, Ten
 
 def _turn(heads: Tensor, factors_TP: Tensor) -> None:
     """Multiply neighbouring pairs, as complex numbers, in place."""
-    torch.view_as_complex(heads.unflatten(-1, (-1, 2))).mul_(factors_TP)
+    torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(factors_TP)
 
 
 def _pieces(count: int, length: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -311,17 +337,28 @@ def _pieces(count: int, length: int) -> Iterator[tuple[slice, slice, slice]]:
     for head in range(0, count, step):
         for query in reversed(range(0, length, QUERY_BLOCK)):
             end = min(query + QUERY_BLOCK, length)
-            yield slice(head, head + step), slice(query, end), slice(end)
+            yield slice(head, min(head + step, count)), slice(query, end), slice(0, end)
+
+
+def _part(x: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Return `x[rows, columns]`; for all of it without the calls that cut."""
+    size = rows.stop - rows.start, columns.stop - columns.start
+    return x if size == x.shape[:2] else x[rows, columns]
+
+
+@lru_cache(maxsize=8)
+def _causal_bias(length: int, dtype: torch.dtype) -> Tensor:
+    return causal_bias(length, length, torch.empty((), dtype=dtype))
 
 
 def _attend(q_ZTK: Tensor, k_ZTK: Tensor, v_ZTK: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Return the mixed values, (Z, T, K), and each piece's weights."""
-    bias = causal_bias(q_ZTK.shape[1], q_ZTK.shape[1], q_ZTK)
+    bias = _causal_bias(q_ZTK.shape[1], q_ZTK.dtype)
     mixed, mixes = torch.empty_like(q_ZTK), []
     for heads, queries, keys in _pieces(*q_ZTK.shape[:2]):
-        k = k_ZTK[heads, keys].transpose(1, 2)
-        mix = torch.baddbmm(bias[queries, keys], q_ZTK[heads, queries], k).softmax(dim=-1)
-        _bmm_into(mixed[heads, queries], mix, v_ZTK[heads, keys])
+        q, k = _part(q_ZTK, heads, queries), _part(k_ZTK, heads, keys)
+        mix = torch.baddbmm(_part(bias, queries, keys), q, k.transpose(1, 2)).softmax(dim=-1)
+        _bmm_into(_part(mixed, heads, queries), mix, _part(v_ZTK, heads, keys))
         mixes.append(mix)
     return mixed, mixes
 
@@ -334,13 +371,13 @@ def _attend_backward(
     grad_q, grad_k, grad_v = grads
     pieces = _pieces(*q_ZTK.shape[:2])
     for mix, (heads, queries, keys) in zip(mixes, pieces, strict=True):
-        grad, q = grad_ZTK[heads, queries], q_ZTK[heads, queries]
-        grad_mix = torch.bmm(grad, v_ZTK[heads, keys].transpose(1, 2))
+        grad, q = _part(grad_ZTK, heads, queries), _part(q_ZTK, heads, queries)
+        grad_mix = torch.bmm(grad, _part(v_ZTK, heads, keys).transpose(1, 2))
         scores = torch._softmax_backward_data(grad_mix, mix, -1, mix.dtype)
         later = keys.stop < q_ZTK.shape[1]  # a piece that saw all keys was there before
-        _bmm_into(grad_q[heads, queries], scores, k_ZTK[heads, keys])
-        _bmm_into(grad_k[heads, keys], scores.transpose(1, 2), q, add=later)
-        _bmm_into(grad_v[heads, keys], mix.transpose(1, 2), grad, add=later)
+        _bmm_into(_part(grad_q, heads, queries), scores, _part(k_ZTK, heads, keys))
+        _bmm_into(_part(grad_k, heads, keys), scores.transpose(1, 2), q, add=later)
+        _bmm_into(_part(grad_v, heads, keys), mix.transpose(1, 2), grad, add=later)
     return grads
 
 

@@ -1,4 +1,5 @@
 import copy
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,10 +146,13 @@ def test_a_step_is_torch_s_own_of_each_weight_apart(make_job):
 
 
 def test_the_expected_arithmetic_stands_unless_another_is_clearly_faster():
-    def steps(seconds):
-        import time
+    def spend(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
 
-        return lambda numerics: lambda: time.sleep(seconds[numerics.attention])
+    def steps(seconds):
+        return lambda numerics: lambda: spend(seconds[numerics.attention])
 
     def chosen(**seconds):
         return choose_numerics("cpu", "fp32", 1, steps(seconds)).attention
