@@ -27,6 +27,13 @@ CLOSE_SECONDS = 5.0
 PROBE_SECONDS = 120.0
 STDERR_LINES = 40
 
+# glibc's malloc keeps the memory of a training step for the next one instead of giving it back
+# and having it cleared again: 30.8 ms instead of 32.2 a step of 768 tokens, 0.17M parameters.
+KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),  # the largest that glibc accepts
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}
+
 
 @dataclass(slots=True, eq=False)
 class _Worker:
@@ -193,7 +200,8 @@ def _environment(threads: int) -> dict[str, str]:
     count = str(threads)
     pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONUNBUFFERED": "1"}
     return (
-        os.environ
+        KEPT_MEMORY
+        | os.environ
         | pinned
         | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     )
