@@ -71,9 +71,9 @@ def feed_forward_inputs() -> list[torch.Tensor]:
     return [draw(3, 7, 12), draw(12, seed=1), draw(2 * 10, 12, seed=2), draw(12, 10, seed=3)]
 
 
-@pytest.mark.parametrize("numbers", [2**20, 100, 1])
-def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, numbers):
-    monkeypatch.setattr(fast, "PART_GATES", numbers)
+@pytest.mark.parametrize("positions", [1536, 10, 1])
+def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, positions):
+    monkeypatch.setattr(fast, "PART_POSITIONS", positions)
     assert_same_function(
         lambda x, norm, up, down: fast.add_feed_forward(x, norm, up, down, EPS),
         lambda x, norm, up, down: x + F.linear(swiglu(F.linear(rms_norm(x, norm, EPS), up)), down),
@@ -81,9 +81,9 @@ def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, numbers):
     )
 
 
-@pytest.mark.parametrize("numbers", [2**20, 100])
-def test_dropout_factors_reach_updates_only(monkeypatch, numbers):
-    monkeypatch.setattr(fast, "PART_GATES", numbers)
+@pytest.mark.parametrize("positions", [1536, 10])
+def test_dropout_factors_reach_updates_only(monkeypatch, positions):
+    monkeypatch.setattr(fast, "PART_POSITIONS", positions)
     inputs = feed_forward_inputs()
     keep = F.dropout(torch.ones_like(inputs[0]), 0.5)
     assert_same_function(
