@@ -21,6 +21,7 @@ def load(
     study: str | Path | Study | None = None,
     device: str = "auto",
     verify: bool = False,
+    trust: bool = False,
 ) -> Model:
     """Return a model ready for use: in eval mode, on the best device.
 
@@ -31,6 +32,8 @@ def load(
         study: With a candidate (row or id) as `what`: its study, where that is not the newest one.
         device: auto, cpu, cuda, cuda:N or mps.
         verify: Also compare every file's hash, and the logits of a stored input.
+        trust: Whether a family of the user's own (`package.module:Name`) may be imported, which
+            runs its code. Say so only of folders whose origin you know.
 
     Raises:
         NotFoundError: If there is no such model or study, nothing is complete yet, or the
@@ -39,7 +42,7 @@ def load(
         DeviceError: If the device is unknown or not here.
     """
     folder = _folder_of(what, candidate, study)
-    return load_folder(folder, device=device, verify=verify)
+    return load_folder(folder, device=device, verify=verify, trust=trust)
 
 
 def _folder_of(what: What, candidate: str | None, study: str | Path | Study | None) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
 from nas.artifact.golden import verify_golden
-from nas.artifact.manifest import TOKENIZER_FILES, file_path
+from nas.artifact.manifest import PROCESSOR_FILES, TOKENIZER_FILES, file_path
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
 from nas.device import resolve_device
@@ -52,9 +52,9 @@ class Model(nn.Module):
         self.register_state_dict_post_hook(_hide_wrapper)  # type: ignore[no-untyped-call]  # untyped in torch
         self.register_load_state_dict_pre_hook(_add_wrapper)  # type: ignore[no-untyped-call]  # untyped in torch
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Return the logits of each next token, shape (B, T, V)."""
-        logits: Tensor = self.network(ids_BT)
+    def forward(self, *inputs: Tensor | None) -> Tensor:
+        """Return the logits for the inputs of the model's head (see `records.HEADS`)."""
+        logits: Tensor = self.network(*inputs)
         return logits
 
     @property
@@ -175,20 +175,24 @@ class Model(nn.Module):
         return self.tokenizer
 
 
-def load_folder(folder: str | Path, *, device: str = "auto", verify: bool = False) -> Model:
+def load_folder(
+    folder: str | Path, *, device: str = "auto", verify: bool = False, trust: bool = False
+) -> Model:
     """Return the model of a folder, in eval mode.
 
     Args:
         folder: A model folder.
         device: auto (the best one), cpu, cuda, cuda:N or mps.
         verify: Also compare every file's hash, and the logits of a stored input.
+        trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
-        ArtifactError: If the folder is incomplete, altered or not a model folder.
+        ArtifactError: If the folder is incomplete, altered or not a model folder, or it needs
+            `trust`.
         DeviceError: If the device is unknown or not here.
     """
     folder, place = Path(folder), resolve_device(device)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, trust=trust)
     if verify:
         verify_files(folder, manifest)
     model = Model(read_network(folder, manifest), manifest, folder).to(place).eval()
@@ -233,9 +237,14 @@ def save(model: Model, folder: str | Path) -> Written:
         )
     folder = Path(folder)
     _check_free(folder)
-    has_tokenizer = TOKENIZER_FILES[0] in model.manifest.files
-    source = model.folder if has_tokenizer else None
-    return write_model(folder, model.state_dict(), model.manifest, tokenizer_dir=source)
+    source = model.folder
+    processor = [name for name in PROCESSOR_FILES if name in model.manifest.files]
+    for name in processor:
+        assert source is not None, "a model with files was read from a folder"
+        file_path(source, model.manifest, name)
+    return write_model(
+        folder, model.state_dict(), model.manifest, processor_dir=source if processor else None
+    )
 
 
 def _check_free(folder: Path) -> None:

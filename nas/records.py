@@ -38,6 +38,15 @@ FAILED_STATES = frozenset({"diverged", "oom", "timeout", "failed"})
 ROLES = ("search", "finalist", "reference")
 
 
+# What a network takes, in this order, and returns. B batch, T and S tokens, C classes, V
+# vocabulary; ids and masks are int64, a mask is 1 at tokens and 0 at padding.
+#   causal_lm       ids (B, T)                                       logits (B, T, V)
+#   classify        ids (B, T), mask (B, T)                          logits (B, C)
+#   classify_image  pixels (B, channels, height, width), fp32        logits (B, C)
+#   seq2seq         ids (B, S), mask (B, S), decoder ids (B, T)      logits (B, T, V)
+HEADS = ("causal_lm", "classify", "classify_image", "seq2seq")
+
+
 def canonical_json(plain: Any) -> str:
     """Return the one JSON text of `plain`: sorted keys, no spaces, no NaN."""
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -74,16 +83,41 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """What a model must fit: the task, its head and the sizes that the data decides."""
+    """What a model must fit: the task, its head and the sizes that the data decides.
+
+    Attributes:
+        task: Name of the task.
+        head: What the network takes and returns, one of `HEADS`.
+        vocab_size: Token ids; 0 for images.
+        context: Longest input in tokens, of a decoder too; 1 for images.
+        labels: Names of the classes, in the order of the logits.
+        image_size: Height and width of images in pixels; 0 for text.
+        n_channel: Numbers a pixel; 0 for text.
+        bos_token_id: Begins a text, and what a decoder writes.
+        eos_token_id: Ends a text.
+        pad_token_id: Fills the shorter texts of a batch.
+        long_inputs: What becomes of texts beyond the context: `truncate` keeps their beginning,
+            `truncate_left` their end, `chunk` reads them in pieces and takes the mean logits.
+        chunk_overlap: Tokens that a piece shares with the one before.
+    """
 
     task: str
-    head: str  # causal_lm, classify or seq2seq
+    head: str
     vocab_size: int
-    context: int  # longest input in tokens
-    n_class: int = 0
+    context: int
+    labels: tuple[str, ...] = ()
+    image_size: int = 0
+    n_channel: int = 0
     bos_token_id: int | None = None
     eos_token_id: int | None = None
     pad_token_id: int | None = None
+    long_inputs: str = "truncate"
+    chunk_overlap: int = 0
+
+    @property
+    def n_class(self) -> int:
+        """How many classes there are."""
+        return len(self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +133,12 @@ class Recipe:
     clip: float = 1.0  # largest global norm of the gradient
     warmup_tokens: int = 0
     cooldown: float = 0.4  # share of the last rung's tokens over which the rate falls to 0
-    dropout: float = 0.0
+    dropout: float = 0.0  # share of each residual update
+    token_dropout: float = 0.0  # share of an input's tokens that are hidden
+    label_smoothing: float = 0.0  # share of each target that is spread over all classes
+    class_weights: str = "none"  # or balanced: rare classes count more
+    augment: str = "none"  # of images: shift or shift_flip
+    early_stop: int = 0  # measurements without a better one after which training ends; 0: never
 
     @property
     def tokens_per_step(self) -> int:
@@ -159,7 +198,8 @@ class Job:
     checkpoint_dir: str | None = None  # where checkpoints are written; None: none are
     checkpoint_seconds: float = 60.0  # between two safety checkpoints within a rung
     model_dir: str | None = None  # where the finished model's folder goes; None: not kept
-    keep_below: float | None = None  # write the model folder only if val_loss is below this
+    objective: str = "val_loss"  # decides which weights `early_stop` returns to
+    keep_better_than: float | None = None  # write the model folder only if the objective is better
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyRecord
 from nas.store.store import Store
 from nas.store.where import parse_where
+from nas.tasks.metrics import badness
 
 if TYPE_CHECKING:
     import optuna
@@ -187,7 +188,7 @@ class Study:
             for architecture_id, rows in groups.items()
         ]
         objective = self.objectives[0]
-        return sorted(summed, key=lambda group: ranking.badness(group.mean(objective), objective))
+        return sorted(summed, key=lambda group: badness(group.mean(objective), objective))
 
     def evaluations(self, candidate_id: str | None = None) -> list[EvaluationRow]:
         """Return all measurements with their training curves, of one candidate or of all."""

@@ -94,12 +94,16 @@ class _Run:
         return self._timed("save", lambda: self.training.save(folder))
 
     def _save_model(self) -> dict[str, Any]:
-        evaluation = self.training.evaluations[-1]
-        limit = self.job.keep_below
-        if self.job.model_dir is None or (
-            limit is not None and evaluation.metrics["val"]["loss"] >= limit
-        ):
+        from nas.tasks.metrics import badness
+
+        evaluation, objective = self.training.evaluations[-1], self.job.objective
+        limit = self.job.keep_better_than
+        if self.job.model_dir is None:
             return {}
+        if limit is not None:
+            value = evaluation.metrics["val"][objective.removeprefix("val_")]
+            if badness(value, objective) >= badness(limit, objective):
+                return {}
         written = write_trained_model(self.job, self.training.network, evaluation)
         return {
             "model_saved": True,
@@ -138,7 +142,7 @@ def write_trained_model(job: Job, network: nn.Module, evaluation: Evaluation) ->
     assert job.model_dir is not None
     manifest = Manifest.of_job(job, evaluation)
     return write_model(
-        Path(job.model_dir), network.state_dict(), manifest, tokenizer_dir=Path(job.data)
+        Path(job.model_dir), network.state_dict(), manifest, processor_dir=Path(job.data)
     )
 
 

@@ -1,8 +1,12 @@
-"""Models for tests that need no training."""
+"""Models and tokenizers for tests that need no training."""
+
+import json
+from pathlib import Path
 
 import torch
 
 import nas.model
+from nas.data import bpe, byte_level
 from nas.model import Model
 from nas.records import Architecture, TaskSpec
 
@@ -19,3 +23,12 @@ def draw_matrices(network: torch.nn.Module, generator: torch.Generator) -> None:
     for weight in network.parameters():
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=0.5 * weight.shape[1] ** -0.5, generator=generator)
+
+
+def write_byte_tokenizer(folder: Path, context: int) -> Path:
+    """Write the byte-level tokenizer's files into a folder and return it."""
+    end = byte_level.END_OF_TEXT
+    config = bpe.tokenizer_config(context, bos=end, eos=end)
+    (folder / "tokenizer.json").write_text(byte_level.tokenizer_json(), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder

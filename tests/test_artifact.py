@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stand_ins import build
+from stand_ins import build, write_byte_tokenizer
 
 from nas.artifact import MANIFEST, FileInfo, Manifest, read_manifest, verify_files
 from nas.artifact.golden import verify_golden
 from nas.artifact.weights import read_network
 from nas.artifact.writing import write_model
-from nas.data import byte_level
 from nas.errors import ArtifactError
 from nas.families import architecture
 from nas.records import Candidate, Evaluation, Job, Numerics, Recipe, TaskSpec
@@ -52,8 +51,7 @@ EVALUATION = Evaluation(
 def tokenizer_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    (folder / "tokenizer.json").write_text(byte_level.tokenizer_json(), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps(byte_level.tokenizer_config(24)))
+    write_byte_tokenizer(folder, 24)
     return folder
 
 
@@ -62,7 +60,7 @@ def folder(tmp_path: Path, tokenizer_dir: Path) -> Path:
     place = tmp_path / "models" / "one"
     network = build(ARCHITECTURE, SPEC, seed=7)
     manifest = Manifest.of_job(JOB, EVALUATION)
-    write_model(place, network.state_dict(), manifest, tokenizer_dir=tokenizer_dir)
+    write_model(place, network.state_dict(), manifest, processor_dir=tokenizer_dir)
     return place
 
 
@@ -153,7 +151,7 @@ def test_failed_write_leaves_the_older_folder(folder: Path, tmp_path: Path) -> N
     state = build(ARCHITECTURE, SPEC, seed=8).state_dict()
     manifest = Manifest(architecture=ARCHITECTURE, task_spec=SPEC)
     missing = tmp_path / "nowhere"
-    message = error_of(lambda: write_model(folder, state, manifest, tokenizer_dir=missing))
+    message = error_of(lambda: write_model(folder, state, manifest, processor_dir=missing))
     assert "cannot be written" in message
     assert "nowhere" in message
     read_all(folder)

@@ -13,8 +13,8 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # The README's table, top row first.
 LAYERS = (
     {"errors"},
-    {"device", "records", "shipped", "yaml_strict"},
-    {"families", "data"},
+    {"device", "plugins", "records", "shipped", "yaml_strict"},
+    {"families", "data", "decoding"},
     {"tasks", "artifact", "generation"},
     {"space", "training", "store"},
     {"config", "worker", "strategies"},

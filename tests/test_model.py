@@ -1,14 +1,12 @@
 """A model in use: built, saved, loaded, asked for text."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from stand_ins import build
+from stand_ins import build, write_byte_tokenizer
 
 from nas.artifact.writing import write_model
-from nas.data import byte_level
 from nas.device import resolve_device
 from nas.errors import ArtifactError, DeviceError, InputError, ShapeError
 from nas.families import architecture
@@ -37,11 +35,10 @@ def model() -> Model:
 def folder(tmp_path: Path) -> Path:
     source = tmp_path / "tokenizer"
     source.mkdir()
-    (source / "tokenizer.json").write_text(byte_level.tokenizer_json(), encoding="utf-8")
-    (source / "tokenizer_config.json").write_text(json.dumps(byte_level.tokenizer_config(16)))
+    write_byte_tokenizer(source, 16)
     fresh = build(NATIVE, SPEC, seed=3)
     place = tmp_path / "model"
-    write_model(place, fresh.state_dict(), fresh.manifest, tokenizer_dir=source)
+    write_model(place, fresh.state_dict(), fresh.manifest, processor_dir=source)
     return place
 
 
@@ -53,7 +50,9 @@ def test_same_seed_builds_equal_weights(model: Model) -> None:
 
 
 def test_build_for_a_head_that_the_family_lacks_is_refused() -> None:
-    spec = TaskSpec(task="text_classification", head="classify", vocab_size=9, context=4, n_class=2)
+    spec = TaskSpec(
+        task="text_classification", head="classify", vocab_size=9, context=4, labels=("no", "yes")
+    )
     with pytest.raises(
         ShapeError, match=r"family 'llama' has no head 'classify'; it has causal_lm"
     ):

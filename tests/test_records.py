@@ -42,8 +42,8 @@ recipes = st.builds(
     Recipe, context=counts, batch=counts, rate=values, dropout=values, warmup_tokens=counts
 )
 specs = st.builds(
-    TaskSpec, task=names, head=names, vocab_size=counts, context=counts, n_class=counts,
-    bos_token_id=st.none() | counts,
+    TaskSpec, task=names, head=names, vocab_size=counts, context=counts,
+    labels=st.lists(names, max_size=3).map(tuple), bos_token_id=st.none() | counts,
 )  # fmt: skip
 candidates = st.builds(
     Candidate, architecture=architectures, recipe=recipes, seed=counts, data_fingerprint=names
@@ -59,7 +59,7 @@ jobs = st.builds(
     Job, study=names, candidate=candidates, task_spec=specs, data=names, rung=counts,
     rungs=st.lists(counts, max_size=3).map(tuple), numerics=numerics, eval_tokens=counts,
     splits=st.lists(names, max_size=2).map(tuple), checkpoint=st.none() | checkpoints,
-    model_dir=st.none() | names, keep_below=st.none() | values,
+    model_dir=st.none() | names, keep_better_than=st.none() | values,
 )  # fmt: skip
 progresses = st.builds(
     Progress, candidate_id=names, tokens=counts, train_loss=st.none() | values, seconds=seconds,

@@ -6,6 +6,7 @@ import dataclasses
 
 from nas.artifact.manifest import PADDED, Manifest
 from nas.families import shape_of
+from nas.records import TaskSpec
 
 
 def model_card(manifest: Manifest, *, padded_difference: float | None) -> str:
@@ -16,15 +17,34 @@ def model_card(manifest: Manifest, *, padded_difference: float | None) -> str:
         padded_difference: Largest difference of a logit between the model and its padded copy;
             None where the folder itself is the native model.
     """
-    parts = [_FRONT_MATTER, _title(manifest), _shape_table(manifest), _metrics_table(manifest)]
-    parts += [_training(manifest), _loading(padded_difference)]
+    parts = [
+        _front_matter(manifest.task_spec.head),
+        _title(manifest),
+        _shape_table(manifest),
+        _metrics_table(manifest),
+    ]
+    parts += [_training(manifest), _loading(manifest, padded_difference)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_FRONT_MATTER = """\
+# Of each head: transformers' name of the job, and the classes that open model and processor.
+_NATIVE = {
+    "causal_lm": ("text-generation", "AutoModelForCausalLM", "AutoTokenizer"),
+    "classify": ("text-classification", "AutoModelForSequenceClassification", "AutoTokenizer"),
+    "classify_image": (
+        "image-classification",
+        "AutoModelForImageClassification",
+        "AutoImageProcessor",
+    ),
+    "seq2seq": ("text2text-generation", "AutoModelForSeq2SeqLM", "AutoTokenizer"),
+}
+
+
+def _front_matter(head: str) -> str:
+    return f"""\
 ---
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: {_NATIVE[head][0]}
 tags: [neural-architecture-search]
 ---"""
 
@@ -34,10 +54,17 @@ def _title(manifest: Manifest) -> str:
     name = manifest.candidate_id or manifest.architecture.id
     return (
         f"# {family} {name}\n\n"
-        f"A {family} model of {manifest.params:,} parameters for {spec.task}: "
-        f"{spec.vocab_size:,} tokens of vocabulary, {spec.context:,} of context."
+        f"A {family} model of {manifest.params:,} parameters for {spec.task}: {_sizes(spec)}."
         + (f" Found by the architecture search `{manifest.study}`." if manifest.study else "")
     )
+
+
+def _sizes(spec: TaskSpec) -> str:
+    classes = f"{spec.n_class:,} classes"
+    if spec.head == "classify_image":
+        return f"{classes}, images of {spec.image_size} x {spec.image_size} x {spec.n_channel}"
+    text = f"{spec.vocab_size:,} tokens of vocabulary, {spec.context:,} of context"
+    return f"{classes}, {text}" if spec.n_class else text
 
 
 def _shape_table(manifest: Manifest) -> str:
@@ -69,13 +96,14 @@ def _training(manifest: Manifest) -> str:
         return ""
     recipe = manifest.recipe
     return (
-        f"Trained on {manifest.tokens:,} tokens with AdamW, rate {recipe.rate:g}, batches of "
-        f"{recipe.batch} x {recipe.context} tokens, seed {manifest.seed}."
+        f"Trained on {manifest.tokens // recipe.context:,} examples of up to {recipe.context:,} "
+        f"tokens with AdamW, rate {recipe.rate:g}, {recipe.batch} a step, seed {manifest.seed}."
     )
 
 
-def _loading(padded_difference: float | None) -> str:
+def _loading(manifest: Manifest, padded_difference: float | None) -> str:
     where = "." if padded_difference is None else PADDED
+    _, model, processor = _NATIVE[manifest.task_spec.head]
     text = f"""\
 ## Load
 
@@ -87,9 +115,9 @@ model = nas.load(".")  # this folder
 or with transformers alone:
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained("{where}")
-tokenizer = AutoTokenizer.from_pretrained("{where}")
+from transformers import {model}, {processor}
+model = {model}.from_pretrained("{where}")
+processor = {processor}.from_pretrained("{where}")
 ```"""
     if padded_difference is None:
         return text

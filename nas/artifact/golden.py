@@ -12,19 +12,38 @@ from nas.artifact.manifest import GOLDEN, Manifest, broken, file_path
 from nas.records import TaskSpec
 
 _MAX_TOKENS = 16
+_LOGITS = "logits"
 
 # fp32 sums in another order: 2.5e-6 was measured between CPU kernels; GPUs differ more.
 _TOLERANCE = {"cpu": 1e-4}
 _GPU_TOLERANCE = 1e-3
 
 
+def golden_inputs(spec: TaskSpec) -> dict[str, Tensor]:
+    """Return an input of each kind that the head takes, in the order in which it takes them.
+
+    Ids are spread over the vocabulary; where there is a mask, the second of two texts is shorter.
+    """
+    if spec.head == "classify_image":
+        side = spec.image_size
+        ramp = torch.arange(spec.n_channel * side * side, dtype=torch.float32)
+        return {"pixels": torch.sin(ramp).view(1, spec.n_channel, side, side)}
+    if spec.head == "causal_lm":
+        return {"ids": _ids(spec, rows=1)}
+    ids = _ids(spec, rows=2)
+    mask = torch.ones_like(ids)
+    mask[1, (ids.shape[1] + 1) // 2 :] = 0
+    inputs = {"ids": ids, "mask": mask}
+    if spec.head == "seq2seq":
+        inputs["decoder_ids"] = ids.flip(0)[:, : max(1, ids.shape[1] // 2)].contiguous()
+    return inputs
+
+
 def make_golden(network: nn.Module, task_spec: TaskSpec) -> dict[str, Tensor]:
-    """Return ids spread over the vocabulary, shape (1, T), and their logits (1, T, V)."""
-    length = min(_MAX_TOKENS, task_spec.context)
-    ids = torch.arange(length)[None] * max(1, task_spec.vocab_size // length)
-    ids = ids % task_spec.vocab_size
+    """Return the golden inputs by name, and the network's `logits` for them."""
+    inputs = golden_inputs(task_spec)
     with torch.no_grad():
-        return {"ids": ids, "logits": network(ids)}
+        return inputs | {_LOGITS: network(*inputs.values())}
 
 
 def verify_golden(network: nn.Module, folder: Path, manifest: Manifest) -> None:
@@ -33,10 +52,10 @@ def verify_golden(network: nn.Module, folder: Path, manifest: Manifest) -> None:
     Raises:
         ArtifactError: If it does not, or the file is damaged.
     """
-    ids, logits = _read(folder, manifest)
+    inputs, logits = _read(folder, manifest)
     device = next(network.parameters()).device
     with torch.no_grad():
-        found = network(ids.to(device)).float().cpu()
+        found = network(*(value.to(device) for value in inputs.values())).float().cpu()
     if found.shape != logits.shape:
         raise broken(folder, GOLDEN, f"has logits {tuple(logits.shape)} of another model")
     tolerance = _TOLERANCE.get(device.type, _GPU_TOLERANCE)
@@ -45,16 +64,33 @@ def verify_golden(network: nn.Module, folder: Path, manifest: Manifest) -> None:
         raise broken(folder, GOLDEN, f"the logits differ by {worst:.2g}, allowed is {tolerance:g}")
 
 
-def _read(folder: Path, manifest: Manifest) -> tuple[Tensor, Tensor]:
-    path = file_path(folder, manifest, GOLDEN)
+def _ids(spec: TaskSpec, *, rows: int) -> Tensor:
+    length = min(_MAX_TOKENS, spec.context)
+    ids = torch.arange(rows * length) * max(1, spec.vocab_size // (rows * length))
+    return (ids % spec.vocab_size).view(rows, length)
+
+
+def _read(folder: Path, manifest: Manifest) -> tuple[dict[str, Tensor], Tensor]:
+    path, expected = file_path(folder, manifest, GOLDEN), golden_inputs(manifest.task_spec)
     try:
         with safe_open(path, framework="pt") as file:
-            ids, logits = file.get_tensor("ids"), file.get_tensor("logits")
+            inputs = {name: file.get_tensor(name) for name in expected}
+            logits = file.get_tensor(_LOGITS)
     except (SafetensorError, OSError, ValueError) as error:
         raise broken(folder, GOLDEN, f"is not a whole safetensors file ({error})") from error
-    spec = manifest.task_spec
-    if ids.dtype != torch.int64 or ids.ndim != 2 or not 1 <= ids.numel() <= spec.context:
-        raise broken(folder, GOLDEN, f"has ids {tuple(ids.shape)} that are no input of the model")
-    if not 0 <= int(ids.min()) <= int(ids.max()) < spec.vocab_size:
-        raise broken(folder, GOLDEN, "has ids outside the vocabulary")
-    return ids, logits
+    for name, example in expected.items():
+        _check_input(folder, name, inputs[name], example, manifest.task_spec)
+    return inputs, logits
+
+
+def _check_input(folder: Path, name: str, found: Tensor, example: Tensor, spec: TaskSpec) -> None:
+    """Raise where a stored input is none that the network could take."""
+    if found.dtype != example.dtype or found.ndim != example.ndim or not found.numel():
+        raise broken(folder, GOLDEN, f"has {name} {tuple(found.shape)} that are no input")
+    if found.ndim == 2 and found.shape[1] > spec.context:
+        raise broken(folder, GOLDEN, f"has {name} beyond the context of {spec.context}")
+    if name == "pixels" and found.shape[1:] != example.shape[1:]:
+        raise broken(folder, GOLDEN, f"has {name} {tuple(found.shape)} of another image size")
+    highest = 1 if name == "mask" else spec.vocab_size - 1
+    if name != "pixels" and not 0 <= int(found.min()) <= int(found.max()) <= highest:
+        raise broken(folder, GOLDEN, f"has {name} outside 0 to {highest}")

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from nas.errors import ArtifactError, InputError
 from nas.families import shape_of
+from nas.plugins import is_own
 from nas.records import (
+    HEADS,
     Architecture,
     Evaluation,
     Job,
@@ -28,12 +30,15 @@ MANIFEST = "nas.json"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
 PADDED = "exports/hf-padded"
 
 # A folder's numbers are untrusted: nothing beyond these is read or built.
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_VOCAB_SIZE = 1 << 24
 MAX_CONTEXT = 1 << 20
+MAX_IMAGE_SIZE = 1 << 13
+MAX_CHANNELS = 1 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +110,12 @@ def is_model_folder(folder: Path) -> bool:
     return os.path.isfile(folder / MANIFEST)  # noqa: PTH113 - False, not an error, for odd names
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
     """Read and check `nas.json`; no other file is opened.
+
+    Args:
+        folder: A model folder.
+        trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
         ArtifactError: If it is missing, unreadable, of a newer version or describes no model.
@@ -122,6 +131,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = from_plain(Manifest, plain)
+        _check_trust(folder, manifest.architecture.family, trust)
         shape_of(manifest.architecture)
         _check_task_spec(manifest.task_spec)
     except (TypeError, OverflowError, InputError) as error:
@@ -174,6 +184,14 @@ def broken(folder: Path, name: str, problem: str) -> ArtifactError:
     return ArtifactError(f"{folder / name}: {line}; restore the folder from its source")
 
 
+def _check_trust(folder: Path, family: str, trust: bool) -> None:
+    if is_own(family) and not trust:
+        raise ArtifactError(
+            f"{folder}: its family '{family}' is code outside nas, which loading would import and "
+            "run; if you know where the folder comes from, load it with trust=True"
+        )
+
+
 def _read_json(folder: Path) -> dict[str, Any]:
     if not is_model_folder(folder):
         raise ArtifactError(
@@ -215,11 +233,23 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _check_task_spec(spec: TaskSpec) -> None:
-    for name, limit in (("vocab_size", MAX_VOCAB_SIZE), ("context", MAX_CONTEXT)):
+    if spec.head not in HEADS:
+        raise InputError(f"task_spec.head: got '{spec.head}', expected one of {', '.join(HEADS)}")
+    is_image = spec.head == "classify_image"
+    least = 0 if is_image else 1
+    for name, low, limit in (
+        ("vocab_size", least, MAX_VOCAB_SIZE),
+        ("context", 1, MAX_CONTEXT),
+        ("image_size", 1 - least, MAX_IMAGE_SIZE),
+        ("n_channel", 1 - least, MAX_CHANNELS),
+        ("chunk_overlap", 0, max(0, spec.context - 1)),
+    ):
         value = getattr(spec, name)
-        if not 1 <= value <= limit:
-            raise InputError(f"task_spec.{name}: got {value}, expected 1 to {limit}")
+        if not low <= value <= limit:
+            raise InputError(f"task_spec.{name}: got {value}, expected {low} to {limit}")
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         value = getattr(spec, name)
         if value is not None and not 0 <= value < spec.vocab_size:
             raise InputError(f"task_spec.{name}: got {value}, expected 0 to {spec.vocab_size - 1}")
+    if spec.head.startswith("classify") and not spec.labels:
+        raise InputError("task_spec.labels: got none, expected the names of the classes")

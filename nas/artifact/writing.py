@@ -24,7 +24,7 @@ from nas.artifact.manifest import (
     GOLDEN,
     MANIFEST,
     PADDED,
-    TOKENIZER_FILES,
+    PROCESSOR_FILES,
     WEIGHTS,
     Manifest,
     file_info,
@@ -35,6 +35,10 @@ from nas.families import Shape, module_class, shape_of
 from nas.records import Architecture, TaskSpec
 
 State = Mapping[str, Tensor]
+
+# Of native classes that write text, and what their `generation_config.json` repeats.
+GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
+GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +54,7 @@ def write_model(
     state: State,
     manifest: Manifest,
     *,
-    tokenizer_dir: Path | None = None,
+    processor_dir: Path | None = None,
 ) -> Written:
     """Write a complete model folder, or leave what was there.
 
@@ -59,17 +63,17 @@ def write_model(
         state: The network's state dict, native names, on any device; stored as fp32.
         manifest: What the model is and where it came from. `params`, `versions`, `created_at`
             and `files` are filled in; metrics that are not finite are left out.
-        tokenizer_dir: A folder with `tokenizer.json` and `tokenizer_config.json` to copy.
+        processor_dir: A folder whose tokenizer or image preprocessor is copied.
 
     Raises:
-        ArtifactError: If the folder cannot be written, or the tokenizer's files not be read.
+        ArtifactError: If the folder cannot be written, or what is copied not be read.
     """
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that had this number and died
         temporary.mkdir(parents=True)
-        written = _write_files(temporary, _to_cpu(state), manifest, tokenizer_dir)
+        written = _write_files(temporary, _to_cpu(state), manifest, processor_dir)
         _put_in_place(temporary, folder)
     except OSError as error:
         raise ArtifactError(
@@ -82,7 +86,7 @@ def write_model(
 
 
 def _write_files(
-    folder: Path, state: State, manifest: Manifest, tokenizer_dir: Path | None
+    folder: Path, state: State, manifest: Manifest, processor_dir: Path | None
 ) -> Written:
     """Write all files and flush them to the disk, the manifest last."""
     shape, spec = shape_of(manifest.architecture), manifest.task_spec
@@ -91,10 +95,10 @@ def _write_files(
     write_tensors(folder / GOLDEN, golden)
     difference = None
     if (config := shape.native_config(spec)) is not None:
-        _write_native(folder, config, tokenizer_dir)
+        _write_native(folder, config, processor_dir)
     else:
-        _copy_tokenizer(folder, tokenizer_dir)
-        difference = _write_padded(folder / PADDED, state, shape, spec, golden, tokenizer_dir)
+        _copy_processor(folder, processor_dir)
+        difference = _write_padded(folder / PADDED, state, shape, spec, golden, processor_dir)
     manifest = replace(
         manifest,
         params=sum(weight.numel() for weight in state.values()),
@@ -120,13 +124,13 @@ def _seal(folder: Path, manifest: Manifest) -> Written:
     )
 
 
-def _write_native(folder: Path, config: Mapping[str, Any], tokenizer_dir: Path | None) -> None:
+def _write_native(folder: Path, config: Mapping[str, Any], processor_dir: Path | None) -> None:
     """Write what transformers needs besides the weights."""
-    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
-    generation = {name: config[name] for name in tokens if config.get(name) is not None}
     _write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    _write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
-    _copy_tokenizer(folder, tokenizer_dir)
+    generation = {name: config[name] for name in GENERATION_KEYS if config.get(name) is not None}
+    if config["architectures"][0].endswith(GENERATING):
+        _write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
+    _copy_processor(folder, processor_dir)
 
 
 def _write_padded(
@@ -135,7 +139,7 @@ def _write_padded(
     shape: Shape,
     spec: TaskSpec,
     golden: State,
-    tokenizer_dir: Path | None,
+    processor_dir: Path | None,
 ) -> float:
     """Write the padded copy and return the largest difference of its logits."""
     uniform = shape.uniform()
@@ -144,7 +148,7 @@ def _write_padded(
     padded = import_module(module_class(shape.family).__module__).pad_state(shape, state)
     folder.mkdir(parents=True)
     write_tensors(folder / WEIGHTS, padded)
-    _write_native(folder, config, tokenizer_dir)
+    _write_native(folder, config, processor_dir)
     architecture = Architecture(family=shape.family, shape=uniform.canonical())
     logits = _golden(architecture, spec, padded)["logits"]
     return float((logits - golden["logits"]).abs().max())
@@ -154,10 +158,14 @@ def _golden(architecture: Architecture, spec: TaskSpec, state: State) -> dict[st
     return make_golden(fill_network(empty_network(architecture, spec), state), spec)
 
 
-def _copy_tokenizer(folder: Path, tokenizer_dir: Path | None) -> None:
-    if tokenizer_dir is not None:
-        for name in TOKENIZER_FILES:
-            shutil.copyfile(tokenizer_dir / name, folder / name)
+def _copy_processor(folder: Path, processor_dir: Path | None) -> None:
+    if processor_dir is None:
+        return
+    found = [name for name in PROCESSOR_FILES if (processor_dir / name).is_file()]
+    if not found:
+        raise ArtifactError(f"{processor_dir}: holds neither a tokenizer nor a preprocessor")
+    for name in found:
+        shutil.copyfile(processor_dir / name, folder / name)
 
 
 def _to_cpu(state: State) -> dict[str, Tensor]:

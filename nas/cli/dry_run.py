@@ -16,7 +16,7 @@ import numpy as np
 from nas.cli import terminal
 from nas.cli.tables import show_pairs
 from nas.cli.wording import count, duration, several, size
-from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of
+from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of, spec_of
 from nas.driver.pace import Pace
 from nas.families import cost_of
 from nas.records import Candidate, Job, Numerics
@@ -65,8 +65,8 @@ def show_estimate(config: StudyConfig) -> None:
 def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
     task = task_class(config.task.name)
     context = config.recipe.context
-    prepared = task.prepare(config.task.data, folder, split=config.split, context=context)
-    space = config.space.bind(task.spec(prepared), context=context, batch=config.recipe.batch)
+    prepared = task.prepare(config.request, folder)
+    space = config.space.bind(spec_of(config, prepared), context=context, batch=config.recipe.batch)
     return Plan(
         config=config,
         space=space,

@@ -144,10 +144,13 @@ def _show_places(study: Study) -> None:
 
 
 def _show_use(study: Study) -> None:
-    name = study_name(study)
+    name, task = study_name(study), study.record.task_spec.task
     terminal.say("\nin Python")
     terminal.say("  import nas")
     terminal.say(f'  model = nas.load("{name}")')
+    if task != "language_modeling":
+        terminal.say("  print(model)")
+        return
     terminal.say('  print(model.generate("The ", max_new_tokens=200))')
     terminal.say("in the shell")
     terminal.say(f'  nas generate {name} --prompt "The "')

@@ -15,6 +15,13 @@ from nas.cli.wording import count, shape_words
 if TYPE_CHECKING:
     from nas.space import BoundSpace, SearchSpace
 
+# What sizes of a space over images are told for.
+IMAGES: dict[str, Any] = {
+    "image_size": 28,
+    "n_channel": 1,
+    "labels": tuple(str(number) for number in range(10)),
+}
+
 
 def spaces(
     space: Annotated[
@@ -93,9 +100,20 @@ def _known() -> list[str]:
 
 
 def _bind(space: SearchSpace, vocab_size: int, context: int, batch: int) -> BoundSpace:
+    from nas.families import shape_class
     from nas.records import TaskSpec
 
-    spec = TaskSpec(task="", head="", vocab_size=vocab_size, context=context)
+    heads = shape_class(space.family).heads
+    if "classify_image" in heads:
+        spec = TaskSpec(task="", head="classify_image", vocab_size=0, context=1, **IMAGES)
+        return space.bind(spec, context=1, batch=batch)
+    spec = TaskSpec(
+        task="",
+        head=sorted(heads)[0],
+        vocab_size=vocab_size,
+        context=context,
+        labels=("no", "yes") if "classify" in heads else (),
+    )
     return space.bind(spec, context=context, batch=batch)
 
 
@@ -141,8 +159,7 @@ def _pairs(bound: BoundSpace, described: dict[str, Any]) -> dict[str, Any]:
     return {
         "description": space.description,
         "family": space.family,
-        "sizes": f"vocabulary {bound.spec.vocab_size}, context {bound.context}, batch {bound.batch}"
-        " (--vocab-size, --context, --batch)",
+        "sizes": _sizes(bound),
         "shapes": f"{described['shapes']:,}",
         "feasible": f"{about}{described['feasible_share']:.2%}{some}",
         "parameters": ranges["params"],
@@ -151,6 +168,14 @@ def _pairs(bound: BoundSpace, described: dict[str, Any]) -> dict[str, Any]:
         "constraints": ", ".join(f"{c.name} {count(c.bound)}" for c in space.constraints),
         "reference": shape_words(space.reference.shape) if space.reference else "none",
     }
+
+
+def _sizes(bound: BoundSpace) -> str:
+    spec, batch = bound.spec, f"batch {bound.batch}"
+    if spec.head == "classify_image":
+        return f"images of {spec.image_size} x {spec.image_size}, {spec.n_class} classes, {batch}"
+    text = f"vocabulary {spec.vocab_size}, context {bound.context}, {batch}"
+    return f"{text} (--vocab-size, --context, --batch)"
 
 
 def _dimension(name: str, plain: dict[str, Any]) -> dict[str, Any]:

@@ -95,9 +95,17 @@ def _found_beside(plain: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     space, task = plain.get("space"), plain.get("task")
     if isinstance(space, str) and is_there(folder / space) and (folder / space).is_file():
         found["space"] = str(folder / space)
-    if isinstance(task, Mapping) and isinstance(task.get("data"), str):
-        found["task"] = {**task, "data": find_source(task["data"], beside=folder)}
+    if isinstance(task, Mapping):
+        found["task"] = {**task}
+        if "data" in task:
+            found["task"]["data"] = _beside(task["data"], folder)
     return found
+
+
+def _beside(data: Any, folder: Path) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _beside(source, folder) for name, source in data.items()}
+    return find_source(data, beside=folder) if isinstance(data, str) else data
 
 
 def with_key(plain: Mapping[str, Any], key: str, value: Any, where: str) -> dict[str, Any]:

@@ -23,18 +23,18 @@ from nas.config.records import (
     StudyConfig,
     TaskConfig,
 )
+from nas.data.request import Option, OptionValue
 from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
 from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
 from nas.families import shape_class
 from nas.records import TaskSpec
 from nas.space import SearchSpace, load_space
-from nas.tasks import TASKS
+from nas.tasks import Task, task_class
 from nas.yaml_strict import Reader
 
 PRECISIONS = (AUTO, "fp32", "bf16")
 PHASES = ("prefill", "decode")
-MEASURED = ("val_loss", "val_bits_per_byte")  # beside latency_ms and the family's cost columns
 LATENCY = "latency_ms"
 LARGEST_SEED = 2**32 - 1  # numpy's
 
@@ -46,7 +46,11 @@ RECIPE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "clip": (1e-3, 1e3),
     "cooldown": (0, 1),
     "dropout": (0, 0.9),
+    "token_dropout": (0, 0.9),
+    "label_smoothing": (0, 0.9),
 }
+CLASS_WEIGHTS = ("none", "balanced")
+AUGMENTS = ("none", "shift", "shift_flip")
 
 
 def check_study_name(name: str) -> str:
@@ -80,16 +84,17 @@ def config_from_plain(
     reader = Reader(plain, where=where)
     reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
     space = _read_space(reader)
-    recipe = _read_recipe(reader.mapping("recipe", optional=True))
+    task, kind = _read_task(reader.mapping("task"))
+    recipe = _read_recipe(reader.mapping("recipe", optional=True), kind.context)
     latency = _read_latency(reader, recipe.context)
     known_strategies = None if strategies is None else [AUTO, *strategies]
     config = StudyConfig(
         name=check_study_name(name),
         space=space,
-        task=_read_task(reader.mapping("task")),
+        task=task,
         split=_read_split(reader),
         recipe=recipe,
-        objectives=_read_objectives(reader, space),
+        objectives=_read_objectives(reader, space, kind),
         budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
         finalists=_read_finalists(reader.mapping("finalists", optional=True)),
         stop=_read_stop(reader),
@@ -115,10 +120,39 @@ def _read_space(reader: Reader) -> SearchSpace:
         reader.fail("space", str(error))
 
 
-def _read_task(reader: Reader) -> TaskConfig:
-    task = TaskConfig(name=reader.text("name", choices=TASKS), data=reader.text("data"))
+def _read_task(reader: Reader) -> tuple[TaskConfig, type[Task]]:
+    name = reader.text("name")
+    try:
+        kind = task_class(name)
+    except NotFoundError as error:
+        reader.fail("name", str(error))
+    options = {key: _read_option(reader, key, option) for key, option in kind.options.items()}
+    task = TaskConfig(name=name, data=_read_data(reader), options=options)
     reader.done()
-    return task
+    return task, kind
+
+
+def _read_data(reader: Reader) -> str | dict[str, str]:
+    if not isinstance(reader.value("data", expected="a file, a folder or builtin:NAME"), Mapping):
+        return reader.text("data")
+    section = reader.mapping("data")
+    found = {name: section.text(name) for name in SPLITS if name == "train" or section.has(name)}
+    section.done()
+    return found
+
+
+def _read_option(reader: Reader, key: str, option: Option) -> OptionValue:
+    if isinstance(option.default, bool):
+        return reader.boolean(key) if reader.has(key) else option.default
+    if isinstance(option.default, int):
+        if not reader.has(key):
+            return option.default
+        if reader.value(key) == option.default:  # such as 0 where it means "as it is"
+            return option.default
+        return reader.integer(key, minimum=option.minimum, maximum=option.maximum)
+    if option.choices:
+        return reader.text(key, choices=option.choices, default=option.default)
+    return str(reader.value(key, default="")) and reader.text(key)
 
 
 def _read_split(reader: Reader) -> Split:
@@ -133,14 +167,22 @@ def _read_split(reader: Reader) -> Split:
         raise ConfigError(f"{reader.where}: {error}") from error
 
 
-def _read_recipe(reader: Reader) -> RecipeConfig:
-    ours = RecipeConfig()
+def _read_recipe(reader: Reader, context: int | None) -> RecipeConfig:
+    """Read the recipe; `context` is the only one that the task has, or None."""
+    ours = RecipeConfig() if context is None else RecipeConfig(context=context)
     recipe = RecipeConfig(
-        context=reader.integer("context", minimum=2, default=ours.context),
+        context=reader.integer(
+            "context", minimum=context or 2, maximum=context, default=ours.context
+        ),
         batch=reader.integer("batch", minimum=1, default=ours.batch),
         rate=_read_rate(reader),
         precision=reader.text("precision", choices=PRECISIONS, default=ours.precision),
         warmup_tokens=_read_warmup(reader),
+        class_weights=reader.text(
+            "class_weights", choices=CLASS_WEIGHTS, default=ours.class_weights
+        ),
+        augment=reader.text("augment", choices=AUGMENTS, default=ours.augment),
+        early_stop=_read_early_stop(reader),
         **{
             name: reader.number(name, minimum=low, maximum=high, default=getattr(ours, name))
             for name, (low, high) in RECIPE_BOUNDS.items()
@@ -155,15 +197,20 @@ def _read_rate(reader: Reader) -> float | None:
     return None if given == AUTO else reader.number("rate", minimum=1e-8, maximum=10)
 
 
+def _read_early_stop(reader: Reader) -> int:
+    given = reader.value("early_stop", default=0)
+    return reader.integer("early_stop", minimum=0) if reader.has("early_stop") and given else 0
+
+
 def _read_warmup(reader: Reader) -> int | None:
     given = reader.value("warmup_tokens", default=AUTO)
     return None if given == AUTO else reader.integer("warmup_tokens", minimum=0)
 
 
-def _read_objectives(reader: Reader, space: SearchSpace) -> tuple[str, ...]:
+def _read_objectives(reader: Reader, space: SearchSpace, task: type[Task]) -> tuple[str, ...]:
     if not reader.has("objectives"):
-        return MEASURED[:1]
-    known = [*MEASURED, LATENCY, *_cost_columns(space)]
+        return ("val_loss",)
+    known = [*(f"val_{name}" for name in task.metrics), LATENCY, *_cost_columns(space)]
     section = reader.sequence("objectives")
     names = tuple(section.text(key, choices=known) for key in section)
     if not names:
@@ -186,7 +233,7 @@ def _cost_columns(space: SearchSpace) -> list[str]:
 
 def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
     step = recipe.tokens_per_step
-    tokens = reader.integer("tokens", minimum=1, default=BudgetConfig().tokens)
+    tokens = _read_tokens(reader, recipe)
     if tokens < step:
         reader.fail(
             "tokens",
@@ -198,6 +245,14 @@ def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
     if budget.rungs is not None and len(budget.resolve(step)) < len(budget.rungs):
         reader.fail("rungs", f"got rungs less than one step of {step} tokens apart; leave some out")
     return budget
+
+
+def _read_tokens(reader: Reader, recipe: RecipeConfig) -> int:
+    if not reader.has("examples"):
+        return reader.integer("tokens", minimum=1, default=BudgetConfig().tokens)
+    if reader.has("tokens"):
+        reader.fail("examples", "not together with tokens; an example is up to a context of them")
+    return reader.integer("examples", minimum=1) * recipe.context
 
 
 def _read_rungs(reader: Reader, tokens: int) -> tuple[int, ...] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nas.data.request import DataRequest, OptionValue
 from nas.data.sources import is_builtin
 from nas.data.splits import Split
 from nas.records import Recipe
@@ -26,7 +27,18 @@ class TaskConfig:
     """What is learned, from which data."""
 
     name: str
-    data: str  # a file, a folder or builtin:NAME
+    data: str | Mapping[str, str]  # a file, a folder or builtin:NAME, or one for each split
+    options: Mapping[str, OptionValue] = field(default_factory=dict)  # all that the task has
+
+    @property
+    def sources(self) -> list[str]:
+        """The data as a list."""
+        return [self.data] if isinstance(self.data, str) else list(self.data.values())
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the section as a study file has it."""
+        data = self.data if isinstance(self.data, str) else dict(self.data)
+        return {"name": self.name, "data": data, **self.options}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +56,11 @@ class RecipeConfig:
     warmup_tokens: int | None = None  # None: auto
     cooldown: float = _RECIPE.cooldown
     dropout: float = _RECIPE.dropout
+    token_dropout: float = _RECIPE.token_dropout
+    label_smoothing: float = _RECIPE.label_smoothing
+    class_weights: str = _RECIPE.class_weights
+    augment: str = _RECIPE.augment
+    early_stop: int = _RECIPE.early_stop
 
     @property
     def tokens_per_step(self) -> int:
@@ -141,10 +158,21 @@ class StudyConfig:
         """The rungs in tokens, whole steps."""
         return self.budget.resolve(self.recipe.tokens_per_step)
 
+    @property
+    def request(self) -> DataRequest:
+        """What is asked of the data."""
+        return DataRequest.of(
+            self.task.data,
+            split=self.split,
+            context=self.recipe.context,
+            options=self.task.options,
+        )
+
     def to_plain(self) -> dict[str, Any]:
         """Return the study file's content with every default written out."""
         plain: dict[str, Any] = {"format_version": FORMAT_VERSION, "space": self.space.to_plain()}
-        for name in ("task", "split", "recipe"):
+        plain["task"] = self.task.to_plain()
+        for name in ("split", "recipe"):
             plain[name] = asdict(getattr(self, name))
         for name in ("rate", "warmup_tokens"):
             value = getattr(self.recipe, name)
@@ -165,9 +193,12 @@ class StudyConfig:
         changed is asked of `data.source_changed`.
         """
         plain = self.to_plain()
-        if not is_builtin(self.task.data):
-            plain["task"]["data"] = Path(self.task.data).resolve().name
+        plain["task"]["data"] = [_last_name(source) for source in self.task.sources]
         return {key: plain[key] for key in FIXED if plain[key] is not None}
+
+
+def _last_name(source: str) -> str:
+    return source if is_builtin(source) else Path(source).resolve().name
 
 
 def identity_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

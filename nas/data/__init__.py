@@ -1,22 +1,24 @@
-"""Data: from a text that a user names to a folder of token arrays that training reads.
+"""Data: from what a user names to a folder of arrays that training reads.
 
-`text_files` and `corpora` read documents, `sources` chooses between them, `byte_level` turns text
-into token ids, `splits` cuts them into train, validation and test, `prepared` is the folder that a
-study keeps, and `language_modeling` puts these together. Cutting batches is the tasks' work.
+Readers: `text_files`, `tables`, `images`, `interactions`, `corpora` and `examples` (built in).
+`byte_level` and `bpe` turn text into token ids; `request` says what is asked for, `splits` cuts,
+`sources` knows a source again, `prepared` is the folder that a study keeps. A module for each task
+puts these together. Cutting batches is the tasks' work.
 """
 
 from __future__ import annotations
 
-from nas.data.language_modeling import prepare_language_modeling
 from nas.data.prepared import PreparedData
-from nas.data.sources import read_documents, source_changed, source_signature
+from nas.data.request import DataRequest, Option
+from nas.data.sources import read_documents, signature, source_changed
 from nas.data.splits import Split
 
 __all__ = [
+    "DataRequest",
+    "Option",
     "PreparedData",
     "Split",
-    "prepare_language_modeling",
     "read_documents",
+    "signature",
     "source_changed",
-    "source_signature",
 ]

@@ -8,7 +8,6 @@ as plain bytes, so that no user's text can end a document.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ def tokenizer_json() -> str:
     """Return the content of a `tokenizer.json` whose ids are the bytes' values."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    vocabulary = {character: byte for byte, character in enumerate(_alphabet())}
+    vocabulary = {character: byte for byte, character in enumerate(alphabet())}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     # Without merges there is nothing for words to keep together: no regex that splits into them.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -47,22 +46,7 @@ def tokenizer_json() -> str:
     return str(tokenizer.to_str(pretty=True))
 
 
-def tokenizer_config(context: int) -> dict[str, Any]:
-    """Return the content of the `tokenizer_config.json` that transformers' AutoTokenizer reads.
-
-    Args:
-        context: Longest input in tokens.
-    """
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context,
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def _alphabet() -> list[str]:
+def alphabet() -> list[str]:
     """Return the character that stands for each byte in `tokenizer.json`."""
     hidden = [byte for byte in range(256) if byte not in _SHOWN]
     return [chr(b) if b in _SHOWN else chr(0x100 + hidden.index(b)) for b in range(256)]

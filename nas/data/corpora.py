@@ -34,6 +34,11 @@ def read_corpus(source: str) -> list[bytes]:
     return CORPORA[name]()
 
 
+def is_library_file(inside: Path) -> bool:
+    """Say whether a path within the standard library is its own, neither a test nor installed."""
+    return _NOT_LIBRARY.isdisjoint(inside.parts)
+
+
 def _python_docs() -> list[bytes]:
     """Return the topics of Python's language reference, about 0.47 MB of prose."""
     try:
@@ -50,9 +55,7 @@ def _python_source() -> list[bytes]:
     """Return the standard library's `.py` files without its tests, about 12 MB."""
     library = Path(sysconfig.get_path("stdlib"))
     files = [
-        path
-        for path in sorted(library.rglob("*.py"))
-        if _NOT_LIBRARY.isdisjoint(path.relative_to(library).parts)
+        path for path in sorted(library.rglob("*.py")) if is_library_file(path.relative_to(library))
     ]
     if not files:
         raise DataError(

@@ -1,125 +1,163 @@
-"""Prepare text for language modelling: read, encode, split, fingerprint, write."""
+"""Prepare text for language modelling: read, encode, split.
+
+A single source is one stream that is cut into train, validation and test; files of their own are
+streams of their own.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data import byte_level
-from nas.data.prepared import (
-    DATA_JSON,
-    FORMAT_VERSION,
-    DataInfo,
-    PreparedData,
-    write_json,
-    write_whole,
-)
-from nas.data.sources import read_documents, signature_of
-from nas.data.splits import Split
+from nas.data import bpe, byte_level, vocabulary
+from nas.data.prepared import Draft, PreparedData, prepare_once
+from nas.data.request import WHOLE, DataRequest, Option
+from nas.data.sources import read_documents, signature
+from nas.data.splits import SPLITS
 from nas.errors import DataError
-from nas.records import canonical_json, to_plain
+from nas.records import TaskSpec
 
-KIND = "language_modeling"
+TASK = "language_modeling"
 
-Tokens = NDArray[np.uint16]
+OPTIONS = {
+    "tokenizer": Option(
+        default="bytes", choices=("bytes", "bpe"), help="bytes, or byte-pair encoding learned here"
+    ),
+    "vocab_size": vocabulary.OPTIONS["vocab_size"],
+}
+
+Tokens = NDArray[Any]  # uint16
+Documents = dict[str, list[bytes]]  # of each split
 
 
-def prepare_language_modeling(
-    source: str, folder: str | Path, *, split: Split, context: int
-) -> PreparedData:
-    """Turn a source of text into a folder of token arrays, or open the folder made before.
-
-    A complete folder is opened without a look at the source; an incomplete one is made anew.
+def prepare_language_modeling(request: DataRequest, folder: str | Path) -> PreparedData:
+    """Turn text into a folder of token arrays, one `SPLIT.ids` each, or open the one made before.
 
     Args:
-        source: A text file, a folder of text files, or `builtin:NAME`.
+        request: Each source is a text file, a `.jsonl` file, a folder of text files, or
+            `builtin:NAME`. Each split that is kept must hold one token more than the context.
         folder: Where the arrays go; made if missing.
-        split: Fractions of the token stream.
-        context: Longest input in tokens; each split that is kept must hold one more.
 
     Raises:
-        DataError: If the source is no text or too short, the folder cannot be written, or it
-            holds data prepared with another split or context.
+        DataError: If a source is no text or too short, or see `prepared.prepare_once`.
     """
-    folder = Path(folder)
-    if (folder / DATA_JSON).exists():
-        return _reopen(folder, split, context)
-    documents = read_documents(source)
-    stream = byte_level.encode_documents(documents)
-    parts = {name: stream[where] for name, where in split.cut(len(stream)).items()}
-    _check_lengths(source, parts, split, context)
-    info = DataInfo(
-        kind=KIND,
-        source=source,
-        source_sha256=signature_of(documents),
-        documents=len(documents),
-        context=context,
-        split=split,
-        **_measured(parts),
+    return prepare_once(request, folder, _make)
+
+
+def _make(request: DataRequest) -> Draft:
+    documents = {name: read_documents(source) for name, source in request.sources.items()}
+    parts, sizes, tokenizer = (
+        _byte_parts(request, documents)
+        if request.options["tokenizer"] == "bytes"
+        else _bpe_parts(request, documents)
     )
-    _write(folder, info, parts)
-    return PreparedData.open(folder)
+    _check_lengths(request, parts)
+    end = _id_of_end(request)
+    config = bpe.tokenizer_config(
+        request.context, bos=byte_level.END_OF_TEXT, eos=byte_level.END_OF_TEXT
+    )
+    return Draft(
+        spec=TaskSpec(
+            task=TASK,
+            head="causal_lm",
+            vocab_size=bpe.size_of(tokenizer),
+            context=request.context,
+            bos_token_id=end,
+            eos_token_id=end,
+        ),
+        source_sha256=signature(request.sources),
+        examples={name: len(part) for name, part in parts.items()},
+        tokens={name: len(part) for name, part in parts.items()},
+        bytes=sizes,
+        arrays={f"{name}.ids": part for name, part in parts.items() if len(part)},
+        files={"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)},
+        tokenizer=str(request.options["tokenizer"]),
+    )
 
 
-def _reopen(folder: Path, split: Split, context: int) -> PreparedData:
-    prepared = PreparedData.open(folder)
-    for name, kept, asked in (
-        ("split", prepared.info.split, split),
-        ("context", prepared.info.context, context),
-    ):
-        if kept != asked:
-            raise DataError(
-                f"{folder}: prepared with {name} {kept}, {asked} asked for; choose another folder"
-            )
-    return prepared
+def _id_of_end(request: DataRequest) -> int:
+    return byte_level.END_OF_TEXT_ID if request.options["tokenizer"] == "bytes" else 0
 
 
-def _check_lengths(source: str, parts: dict[str, Tokens], split: Split, context: int) -> None:
+def _byte_parts(
+    request: DataRequest, documents: Documents
+) -> tuple[dict[str, Tokens], dict[str, int], str]:
+    """Return tokens and bytes of text of each split, and the tokenizer."""
+    streams = {name: byte_level.encode_documents(found) for name, found in documents.items()}
+    parts = _cut(request, streams)
+    ends = {name: np.count_nonzero(part == _id_of_end(request)) for name, part in parts.items()}
+    sizes = {name: len(part) - int(ends[name]) for name, part in parts.items()}
+    return parts, sizes, byte_level.tokenizer_json()
+
+
+def _bpe_parts(
+    request: DataRequest, documents: Documents
+) -> tuple[dict[str, Tokens], dict[str, int], str]:
+    """As `_byte_parts`; text is cut before it is encoded, so that pairs are learned on train."""
+    texts = _cut_documents(request, documents)
+    tokenizer = bpe.train_bpe(
+        (text.decode(errors="replace") for text in texts["train"]),
+        vocab_size=int(request.options["vocab_size"]),
+        special=[byte_level.END_OF_TEXT],
+    )
+    parts = {name: _encode(tokenizer, found) for name, found in texts.items()}
+    return parts, {name: sum(map(len, found)) for name, found in texts.items()}, tokenizer
+
+
+def _encode(tokenizer: str, documents: Sequence[bytes]) -> Tokens:
+    """Return the ids of documents in a row, each of several followed by the end token."""
+    texts = [document.decode(errors="replace") for document in documents]
+    end = [0] if len(texts) > 1 else []
+    rows = bpe.encode(tokenizer, texts, special=False)
+    return np.fromiter((token for row in rows for token in (*row, *end)), dtype="<u2")
+
+
+def _cut(request: DataRequest, streams: dict[str, Tokens]) -> dict[str, Tokens]:
+    if not request.is_given:
+        stream = streams[WHOLE]
+        return {name: stream[where] for name, where in request.split.cut(len(stream)).items()}
+    cut = {name: streams.get(name, streams["train"][:0]) for name in SPLITS}
+    if "val" not in streams:
+        end = len(cut["train"]) - int(len(cut["train"]) * request.split.of_train("val"))
+        cut["train"], cut["val"] = cut["train"][:end], cut["train"][end:]
+    return cut
+
+
+def _cut_documents(request: DataRequest, documents: Documents) -> Documents:
+    """Cut as `_cut` does, in bytes, and the document at a cut in two."""
+    lengths = {name: sum(map(len, found)) for name, found in documents.items()}
+    if not request.is_given:
+        cuts = request.split.cut(lengths[WHOLE])
+        return {name: _between(documents[WHOLE], where) for name, where in cuts.items()}
+    cut = {name: documents.get(name, []) for name in SPLITS}
+    if "val" not in documents:
+        end = lengths["train"] - int(lengths["train"] * request.split.of_train("val"))
+        whole = cut["train"]
+        cut["train"] = _between(whole, slice(0, end))
+        cut["val"] = _between(whole, slice(end, lengths["train"]))
+    return cut
+
+
+def _between(documents: Sequence[bytes], where: slice) -> list[bytes]:
+    """Return the bytes of documents, laid end to end, that lie in a range."""
+    found, start = [], 0
+    for document in documents:
+        part = document[max(0, where.start - start) : max(0, where.stop - start)]
+        found += [part] if part else []
+        start += len(document)
+    return found
+
+
+def _check_lengths(request: DataRequest, parts: dict[str, Tokens]) -> None:
     for name, part in parts.items():
-        if getattr(split, name) and len(part) <= context:
+        wanted = name in request.sources if request.is_given else getattr(request.split, name)
+        if (wanted or name == "val") and len(part) <= request.context:
             raise DataError(
-                f"{source}: the {name} split holds {len(part)} tokens, at least {context + 1} are "
-                f"needed (context {context} and one more); give more text, raise split.{name} "
-                "or lower recipe.context"
+                f"{request.name}: the {name} split holds {len(part)} tokens, at least "
+                f"{request.context + 1} are needed (context {request.context} and one more); give "
+                f"more text, raise split.{name} or lower recipe.context"
             )
-
-
-def _measured(parts: dict[str, Tokens]) -> dict[str, Any]:
-    """Return the fields of `DataInfo` that the vocabulary and the tokens decide."""
-    tokens = {name: len(part) for name, part in parts.items()}
-    ends = {
-        name: np.count_nonzero(part == byte_level.END_OF_TEXT_ID) for name, part in parts.items()
-    }
-    digest = hashlib.sha256(canonical_json([byte_level.NAME, tokens]).encode())
-    for part in parts.values():
-        digest.update(part.data)
-    return {
-        "tokenizer": byte_level.NAME,
-        "vocab_size": byte_level.VOCAB_SIZE,
-        "bos_token_id": byte_level.END_OF_TEXT_ID,
-        "eos_token_id": byte_level.END_OF_TEXT_ID,
-        "tokens": tokens,
-        "bytes": {name: tokens[name] - int(ends[name]) for name in parts},
-        "fingerprint": digest.hexdigest()[:12],
-    }
-
-
-def _write(folder: Path, info: DataInfo, parts: dict[str, Tokens]) -> None:
-    tokenizer = byte_level.tokenizer_json().encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, part in parts.items():
-            write_whole(folder / f"{name}.npy", partial(np.save, arr=part))
-        write_whole(folder / "tokenizer.json", lambda file: file.write(tokenizer))
-        write_json(folder / "tokenizer_config.json", byte_level.tokenizer_config(info.context))
-        write_json(folder / DATA_JSON, {"format_version": FORMAT_VERSION} | to_plain(info))
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot write the prepared data: {error.strerror or error}; "
-            "make room or choose another folder"
-        ) from error

@@ -41,7 +41,7 @@ def read_text_path(path: Path) -> list[bytes]:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if stat.S_ISDIR(mode):
         return [read_text_file(file) for file in _text_files(path)]
     if not stat.S_ISREG(mode):
@@ -64,7 +64,7 @@ def read_text_file(path: Path) -> bytes:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     _check_text(content, path)
     return content
 
@@ -102,10 +102,11 @@ def _is_text_name(path: Path) -> bool:
 
 
 def _raise(error: OSError) -> None:
-    raise _unreadable(Path(error.filename), error) from error
+    raise unreadable(Path(error.filename), error) from error
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+def unreadable(path: Path, error: OSError | ValueError) -> DataError:
+    """Return the error that says why a path cannot be read."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return DataError(f"{path}: no such file or folder; check the path")
     reason = error.strerror if isinstance(error, OSError) else None

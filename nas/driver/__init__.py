@@ -1,8 +1,9 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
 `settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes,
-`finalists` compares, `events` is what listeners are told, `pace` predicts times, `stopping` takes
-interrupts, `retrain` trains a stored candidate again.
+`finalists` compares, `events` is what listeners are told, `limits` says when it is time to end and
+`pace` what that is reckoned from, `stopping` takes interrupts, `retrain` trains a stored candidate
+again.
 """
 
 from __future__ import annotations

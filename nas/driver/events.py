@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from nas.records import Architecture, Numerics, Outcome, Progress
+from nas.records import Architecture, Job, Numerics, Outcome, Progress
+from nas.store.rows import CandidateRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,20 @@ class CandidateStarted:
     columns: Mapping[str, float]
     tokens: int  # trained before, if it goes on from a checkpoint
     goal: int  # tokens to reach
+
+    @classmethod
+    def of(cls, row: CandidateRow, job: Job) -> Self:
+        """Return the event for a stored candidate and the job that was handed over."""
+        return cls(
+            number=row.number,
+            candidate_id=row.candidate_id,
+            role=row.role,
+            seed=row.seed,
+            architecture=row.architecture,
+            columns=row.columns,
+            tokens=job.checkpoint.tokens if job.checkpoint else 0,
+            goal=job.rungs[job.rung],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from nas.store import ranking
 from nas.store.rows import CandidateRow
+from nas.tasks.metrics import badness
 
 # Two-sided 95 % points of Student's t for 1 to 30 degrees of freedom; beyond, the normal's.
 T_95 = (
@@ -140,7 +141,7 @@ def summarise(
         `winner` (architecture id), `finalists` (mean and spread of each), `against_reference`
         (comparisons by metric), `no_larger` (the best candidate no larger than the reference).
     """
-    ranked = sorted(groups, key=lambda g: ranking.badness(g.mean(objective), objective))
+    ranked = sorted(groups, key=lambda g: badness(g.mean(objective), objective))
     ranked = [group for group in ranked if group.mean(objective) is not None]
     winner = (
         ranked[0].architecture_id if ranked else (complete[0].architecture_id if complete else None)

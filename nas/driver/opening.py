@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def _open(folder: Path, config: StudyConfig) -> OpenedStudy:
     if existing is not None:
         _check_identity(existing, config)
     prepared = _prepare(folder, config, existing)
-    spec = _task_for(config).spec(prepared)
+    spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
     store = Store.open(folder / DATABASE, create=True)
     return OpenedStudy(
@@ -113,6 +113,11 @@ def slots_of(config: StudyConfig) -> int:
 def recipe_of(config: StudyConfig) -> Recipe:
     """Return the recipe of a study's candidates, with everything open decided."""
     return config.recipe.resolve(auto_rate(config.recipe.tokens_per_step), config.budget.tokens)
+
+
+def spec_of(config: StudyConfig, prepared: PreparedData) -> TaskSpec:
+    """Return what a model must fit; a task of the user's own goes by its import string."""
+    return replace(prepared.spec, task=config.task.name)
 
 
 def move_aside(folder: Path) -> Path:
@@ -166,18 +171,17 @@ def _check_identity(record: StudyRecord, config: StudyConfig) -> None:
 
 def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> PreparedData:
     if record is None:
-        return _task_for(config).prepare(
-            config.task.data, folder / "data", split=config.split, context=config.recipe.context
-        )
+        return _task_for(config).prepare(config.request, folder / "data")
     prepared = PreparedData.open(folder / "data")
     if prepared.info.fingerprint != record.data_fingerprint:
         raise DataError(
             f"{folder / 'data'}: is not the data that study '{config.name}' began with; "
             "put it back, or begin anew with --fresh"
         )
-    if Path(config.task.data).exists() and source_changed(prepared, config.task.data):
+    request = config.request
+    if source_changed(prepared, request.sources):
         raise InputError(
-            f"study '{config.name}': {config.task.data} has changed since the study began; "
+            f"study '{config.name}': {request.name} has changed since the study began; "
             "give the new search another --name, or move the old one aside with --fresh"
         )
     return prepared

@@ -61,7 +61,7 @@ def _job(study: Study, row: CandidateRow) -> Job:
     prepared = PreparedData.open(data)
     if prepared.info.fingerprint != row.data_fingerprint:
         raise DataError(f"{data}: is not the data that candidate {row.candidate_id} was trained on")
-    test = row.role != "search" and prepared.info.tokens.get("test", 0)
+    test = row.role != "search" and prepared.has("test")
     return Job(
         study=study.name,
         candidate=row.candidate,
@@ -72,6 +72,7 @@ def _job(study: Study, row: CandidateRow) -> Job:
         numerics=_numerics(study),
         eval_tokens=eval_tokens(record.rungs),
         splits=("val", "test") if test else ("val",),
+        objective=ranking.first_measured(study.objectives),
         model_dir=str(study.folder / MODELS / row.candidate_id),
     )
 
@@ -89,18 +90,7 @@ def _numerics(study: Study) -> Numerics:
 def _train(
     executor: Executor, job: Job, row: CandidateRow, listener: Listener, stop: Stop
 ) -> Outcome:
-    listener(
-        CandidateStarted(
-            number=row.number,
-            candidate_id=row.candidate_id,
-            role=row.role,
-            seed=row.seed,
-            architecture=row.architecture,
-            columns=row.columns,
-            tokens=0,
-            goal=job.rungs[-1],
-        )
-    )
+    listener(CandidateStarted.of(row, job))
     executor.submit(job)
     while True:
         for event in executor.events(EVENT_SECONDS):

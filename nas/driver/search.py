@@ -5,7 +5,6 @@ Only this process writes the database. It imports no torch: building and trainin
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from nas.driver.events import (
 )
 from nas.driver.finalists import Entrant, entrants, summarise
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
+from nas.driver.limits import Limits
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
-from nas.driver.pace import CAUTION, Pace
 from nas.driver.stopping import Stop
 from nas.errors import NasError
 from nas.executors import Executor
@@ -39,12 +38,11 @@ from nas.records import (
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.strategies import Strategy, make_strategy
+from nas.tasks.metrics import direction
 
 EVENT_SECONDS = 0.25
 # So many candidates fail one after another, with none complete, before the search gives up.
 HOPELESS = 8
-# The finals get at most this share of a search's minutes.
-FINALS_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -76,23 +74,13 @@ class Driver:
             self._config.strategy,
             opened.space,
             seed=self._config.seed,
-            directions=[ranking.direction(name) for name in self._record.objectives],
+            directions=[direction(name) for name in self._record.objectives],
         )
         self._running: dict[str, _Running] = {}
-        self._pace = Pace()
-        self._begun = time.monotonic()
-        self._slots = executor.slots
-        self._elapsed_before = self._earlier_seconds()
-        for row in self.ledger.rows.values():
-            self._learn(row)
+        self._limits = Limits(opened, self.ledger, slots=executor.slots)
         self._numerics = self._choose_numerics()
         if self._numerics.device != "cpu" and self._config.workers is None:
-            self._slots = 1  # how many fit on a GPU is the user's to say
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of searching, earlier runs included."""
-        return self._elapsed_before + time.monotonic() - self._begun
+            self._limits.slots = 1  # how many fit on a GPU is the user's to say
 
     def run(self) -> dict[str, Any]:
         """Search until a limit is reached, then hold the finals.
@@ -122,7 +110,7 @@ class Driver:
     def _finals(self, reason: str) -> dict[str, Any]:
         config = self._config
         complete = self.ledger.complete()
-        found = entrants(complete, self._reference_id, config.finalists.top)
+        found = entrants(complete, self._limits.reference_id, config.finalists.top)
         trainings = len(found) * config.finalists.seeds
         if trainings:
             event = FinalsStarted(architectures=len(found), trainings=trainings, reason=reason)
@@ -136,7 +124,7 @@ class Driver:
         """Run jobs, as many at once as there are slots, until there is none left."""
         pending: Iterator[tuple[CandidateRow, Job]] | None = jobs
         while pending is not None or self._running:
-            while pending is not None and len(self._running) < self._slots:
+            while pending is not None and len(self._running) < self._limits.slots:
                 following = None if self._stop.asked else next(pending, None)
                 if following is None:
                     pending = None
@@ -152,18 +140,7 @@ class Driver:
         done = job.checkpoint.tokens if job.checkpoint else 0
         self._running[row.candidate_id] = _Running(row, job, done, time.monotonic())
         self._executor.submit(job)
-        self._listener(
-            CandidateStarted(
-                number=row.number,
-                candidate_id=row.candidate_id,
-                role=row.role,
-                seed=row.seed,
-                architecture=row.architecture,
-                columns=row.columns,
-                tokens=done,
-                goal=job.rungs[job.rung],
-            )
-        )
+        self._listener(CandidateStarted.of(row, job))
 
     def _take(self, event: Progress | Outcome) -> None:
         if isinstance(event, Outcome):
@@ -177,12 +154,13 @@ class Driver:
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.candidate_id)
         row = self.ledger.record(outcome)
-        self._learn(row)
+        self._limits.learn(row)
         if outcome.model_saved and row.role == "search":
             self.ledger.keep_only(self._kept(None))
         complete = self.ledger.complete()
         objective = self.ledger.objective
-        reference = next((r for r in complete if r.architecture_id == self._reference_id), None)
+        reference_id = self._limits.reference_id
+        reference = next((r for r in complete if r.architecture_id == reference_id), None)
         self._listener(
             CandidateEnded(
                 number=running.row.number,
@@ -191,7 +169,7 @@ class Driver:
                 value=ranking.number_of(row, objective) if row.state == "complete" else None,
                 best=ranking.number_of(complete[0], objective) if complete else None,
                 reference=ranking.number_of(reference, objective) if reference else None,
-                remaining=self.remaining_seconds(),
+                remaining=self._limits.remaining_seconds(len(self._running)),
             )
         )
 
@@ -203,7 +181,7 @@ class Driver:
         while self._running:
             for event in self._executor.events(EVENT_SECONDS):
                 self._take(event)
-        self.ledger.finish("interrupted", {"elapsed_seconds": self.elapsed})
+        self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
         raise SearchInterrupted
 
     # What to train next
@@ -216,12 +194,13 @@ class Driver:
         """Yield proposals until a limit is reached; the reason is left in `reasons`."""
         while True:
             history = self.ledger.history()
-            reason = self._limit_reached(len(history))
+            self._give_up_if_hopeless()
+            reason = self._limits.reached(len(history))
             found = None if reason else self._propose(len(history))
             if found is None:
                 reasons.append(reason or "every feasible shape has been tried")
                 return
-            reason = self._too_late_for(found)
+            reason = self._limits.too_late_for(found)
             if reason:
                 reasons.append(reason)
                 return
@@ -237,11 +216,16 @@ class Driver:
                 known = self.ledger.rows.get(candidate.id)
                 if known is not None and known.state not in ("running", "interrupted"):
                     continue
-                if turn > 1 and self._too_late_for(architecture, reserve=False):
+                if turn > 1 and self._limits.too_late_for(architecture, reserve=False):
                     self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
                     return
                 role = "reference" if entrant.is_reference else "finalist"
                 yield self._begin(candidate, entrant.number, role)
+
+    def _give_up_if_hopeless(self) -> None:
+        failed = [row for row in self.ledger.search_rows() if row.state in FAILED_STATES]
+        if len(failed) >= HOPELESS and not self.ledger.complete():
+            raise NasError(self._nothing_learned())
 
     def _propose(self, number: int) -> Architecture | None:
         reference = self._opened.space.space.reference
@@ -277,82 +261,21 @@ class Driver:
             checkpoint=self.ledger.checkpoint_of(row),
             checkpoint_dir=str(folder / CHECKPOINTS),
             model_dir=str(folder / MODELS / row.candidate_id),
-            keep_below=None if final else self._keep_below(),
+            objective=ranking.first_measured(self._record.objectives),
+            keep_better_than=None if final else self._keep_better_than(),
         )
-
-    # Limits
-
-    def _limit_reached(self, count: int) -> str:
-        limit = self._config.stop.candidates
-        if limit is not None and count >= limit:
-            return f"{limit} candidates"
-        failed = [row for row in self.ledger.search_rows() if row.state in FAILED_STATES]
-        if len(failed) >= HOPELESS and not self.ledger.complete():
-            raise NasError(self._nothing_learned())
-        return ""
-
-    def _too_late_for(self, architecture: Architecture, *, reserve: bool = True) -> str:
-        """Return why a shape cannot be trained in the minutes left; empty if it can."""
-        minutes = self._config.stop.minutes
-        if minutes is None:
-            return ""
-        left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
-        needed = self._predict(architecture)
-        if left <= 0 or (needed is not None and needed * CAUTION > left):
-            return f"{minutes:g} minutes"
-        return ""
-
-    def _finals_seconds(self) -> float:
-        """Return the time to keep for the finals, as far as can be known now."""
-        seeds, minutes = self._config.finalists.seeds, self._config.stop.minutes
-        rows = self.ledger.complete() or self.ledger.search_rows()
-        found = entrants(rows, self._reference_id, self._config.finalists.top)
-        by_id = {row.architecture_id: row for row in rows}
-        each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
-        if not each:
-            return 0.0
-        rounds = math.ceil(len(each) * seeds / self._slots) * sum(each) / len(each)
-        return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
-
-    def _predict(self, architecture: Architecture) -> float | None:
-        from nas.families import cost_of
-
-        recipe = self._opened.recipe
-        columns = cost_of(
-            architecture, self._opened.spec, context=recipe.context, batch=recipe.batch
-        )
-        return self._pace.predict(
-            tokens=self._record.rungs[-1], flops_per_token=columns["train_flops_per_token"]
-        )
-
-    def remaining_seconds(self) -> float | None:
-        """Return an estimate of the seconds to the end of the search; None if unknown."""
-        limits = []
-        if self._config.stop.minutes is not None:
-            limits.append(self._config.stop.minutes * 60 - self.elapsed)
-        rows = self.ledger.search_rows()
-        if self._config.stop.candidates is not None and rows:
-            predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
-            todo = max(0, self._config.stop.candidates - len(rows)) + len(self._running) / 2
-            mean = sum(predicted) / len(predicted)
-            limits.append(todo * mean / self._slots + self._finals_seconds())
-        return max(0.0, min(limits)) if limits else None
 
     # What is known
 
-    @property
-    def _reference_id(self) -> str | None:
-        reference = self._opened.space.space.reference
-        return None if reference is None else reference.id
-
-    def _keep_below(self) -> float | None:
-        """Return the loss that a model must beat to be among those kept."""
-        if self.ledger.objective != "val_loss":
+    def _keep_better_than(self) -> float | None:
+        """Return the objective that a model must beat to be among those kept, if it is measured."""
+        objective = self.ledger.objective
+        if objective != ranking.first_measured(self._record.objectives):
             return None
         kept = [row for row in self.ledger.complete() if row.model_path]
         if len(kept) < self._config.keep:
             return None
-        return kept[self._config.keep - 1].metrics["val_loss"]
+        return kept[self._config.keep - 1].metrics[objective]
 
     def _kept(self, summary: dict[str, Any] | None) -> set[str]:
         """Return the candidates whose weights are kept: the best, winner and reference."""
@@ -363,7 +286,7 @@ class Driver:
             first = [row for row in kept if row.role == "search"][: self._config.keep]
             return {row.candidate_id for row in kept if row.role != "search" or row in first}
         wanted = {row.candidate_id for row in kept[: self._config.keep]}
-        for architecture_id in (summary["winner"], self._reference_id):
+        for architecture_id in (summary["winner"], self._limits.reference_id):
             own = [row for row in kept if row.architecture_id == architecture_id]
             wanted.update(row.candidate_id for row in own[:1])
         return wanted
@@ -376,29 +299,15 @@ class Driver:
         finalists = [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
-                is_reference=architecture_id == self._reference_id,
+                is_reference=architecture_id == self._limits.reference_id,
                 rows=tuple(rows),
             )
             for architecture_id, rows in groups.items()
         ]
         summary = summarise(
-            finalists, self.ledger.complete(), self.ledger.objective, self._reference_id
+            finalists, self.ledger.complete(), self.ledger.objective, self._limits.reference_id
         )
-        return summary | {"elapsed_seconds": self.elapsed}
-
-    def _earlier_seconds(self) -> float:
-        """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
-        stored = (self._record.summary or {}).get("elapsed_seconds", 0.0)
-        busy = sum(_busy_seconds(row) for row in self.ledger.rows.values())
-        return max(float(stored), busy / self._slots)
-
-    def _learn(self, row: CandidateRow) -> None:
-        if row.state == "complete":
-            self._pace.learn(
-                tokens=row.tokens,
-                flops_per_token=row.columns["train_flops_per_token"],
-                seconds=_busy_seconds(row),
-            )
+        return summary | {"elapsed_seconds": self._limits.elapsed}
 
     def _choose_numerics(self) -> Numerics:
         """Return the study's numerics, chosen at its beginning or for a new kind of device."""
@@ -437,12 +346,12 @@ class Driver:
             study=self._record.name,
             folder=self._opened.folder,
             resumed=len(self.ledger.rows),
-            slots=self._slots,
+            slots=self._limits.slots,
             numerics=self._numerics,
             rungs=self._record.rungs,
             max_candidates=stop.candidates,
             max_seconds=None if stop.minutes is None else stop.minutes * 60,
-            elapsed=self.elapsed,
+            elapsed=self._limits.elapsed,
             objective=self.ledger.objective,
         )
 
@@ -461,7 +370,3 @@ class Driver:
 
 class SearchInterrupted(KeyboardInterrupt):  # an interrupt, not an error
     """The user stopped the search; everything is kept and the same call goes on."""
-
-
-def _busy_seconds(row: CandidateRow) -> float:
-    return sum(row.timings.get(name, 0.0) for name in ("build", "run", "save"))

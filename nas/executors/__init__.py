@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
-from nas.errors import NotFoundError, nearest
+from nas.plugins import resolve
 from nas.records import Job, Numerics, Outcome, Progress
 
 EXECUTORS: dict[str, str] = {
@@ -54,11 +53,6 @@ def make_executor(name: str, *, workers: int, threads: int) -> Executor:
     Raises:
         NotFoundError: If the name is unknown.
     """
-    if name not in EXECUTORS:
-        raise NotFoundError(
-            f"unknown executor '{name}'; known: {', '.join(EXECUTORS)}{nearest(name, EXECUTORS)}"
-        )
-    module, _, attribute = EXECUTORS[name].partition(":")
-    kind: Any = getattr(import_module(module), attribute)
+    kind = resolve(EXECUTORS, name, what="executor")
     made: Executor = kind(workers=workers, threads=threads)
     return made

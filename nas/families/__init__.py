@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, cast
 
-from nas.errors import NotFoundError, ShapeError, nearest
+from nas.errors import ShapeError, nearest
+from nas.plugins import import_row, resolve
 from nas.records import Architecture, ShapeValue, TaskSpec
 
 FAMILIES: dict[str, str] = {
     "llama": "nas.families.llama.shape:LlamaShape",
+    "gpt2": "nas.families.gpt2.shape:Gpt2Shape",
+    "bert": "nas.families.bert.shape:BertShape",
+    "modernbert": "nas.families.modernbert.shape:ModernBertShape",
+    "vit": "nas.families.vit.shape:VitShape",
+    "blenderbot": "nas.families.blenderbot.shape:BlenderbotShape",
 }
 
 
@@ -26,8 +30,8 @@ class Shape(Protocol):
 
     Attributes:
         family: The family's name, a key of `FAMILIES`.
-        heads: The heads it can carry: causal_lm, classify, seq2seq.
-        module: Import string of its torch module, built as `Module(shape, task_spec)`.
+        heads: The heads it can carry (see `records.HEADS`).
+        module: Import string of its torch module (see `Network`).
         per_layer: Fields that may hold one number a layer.
         limits: Largest value of each whole-number field.
         description: One line for `nas families`.
@@ -89,23 +93,52 @@ class Shape(Protocol):
         ...
 
 
+class Network(Protocol):
+    """What every family's torch module offers beside `nn.Module`; built as `Module(shape, spec)`.
+
+    Its state dict has transformers' names and nothing else, and it can be built on the meta
+    device. It is called with the inputs of its head and returns logits (see `records.HEADS`);
+    masks may be None, which means that nothing is padding. Networks with the head causal_lm or
+    seq2seq also have what `generation` asks for.
+
+    Attributes:
+        shape: As given.
+        spec: As given.
+        kernel: Attention kernel, one of `ops.KERNELS`; `sdpa` at first.
+        dropout: Share of each residual update that training drops, 0 at first; part of the
+            recipe, not of the architecture.
+    """
+
+    shape: Any
+    spec: TaskSpec
+    kernel: str
+    dropout: float
+
+    def initialise(self, generator: Any) -> None:
+        """Draw fresh weights on the CPU; the same generator state gives the same weights."""
+        ...
+
+    def hidden_matrices(self) -> list[Any]:
+        """Return the matrices inside the blocks, whose learning rate scales with width."""
+        ...
+
+
 def shape_class(family: str) -> type[Shape]:
     """Return the shape class of a family.
+
+    Args:
+        family: A key of `FAMILIES`, or `package.module:Name` for one of the user's own, which is
+            imported.
 
     Raises:
         NotFoundError: If the family is unknown.
     """
-    if family not in FAMILIES:
-        raise NotFoundError(
-            f"unknown family '{family}'; known: {', '.join(FAMILIES)}{nearest(family, FAMILIES)}"
-        )
-    loaded: type[Shape] = _load(FAMILIES[family])
-    return loaded
+    return cast(type[Shape], resolve(FAMILIES, family, what="family"))
 
 
 def module_class(family: str) -> Any:
     """Return the torch module class of a family; imports torch."""
-    return _load(shape_class(family).module)
+    return import_row(shape_class(family).module)
 
 
 def architecture(family: str, **fields: Any) -> Architecture:
@@ -155,9 +188,3 @@ def _make(kind: type[Shape], fields: Mapping[str, Any]) -> Shape:
         return kind(**fields)
     except TypeError as error:
         raise ShapeError(f"family '{kind.family}': {error}") from error
-
-
-@cache
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

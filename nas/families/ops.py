@@ -7,8 +7,6 @@ Shapes: B batch, T sequence, D d_model, H query heads, G key/value heads, K head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,33 +48,24 @@ def rotate(x_BTHK: Tensor, angles_TP: Tensor) -> Tensor:
     return turned.to(x_BTHK.dtype)
 
 
-def join_rows(parts: Sequence[Tensor]) -> Tensor:
-    """Put matrices below each other: a view where they lie so in memory already, else a copy.
-
-    A stored model's parts lie so, which is why a mapped file is loaded without reading it.
-    """
-    first, end = parts[0], parts[0].data_ptr()
-    memory = first.untyped_storage().data_ptr()
-    for part in parts:
-        beside = part.untyped_storage().data_ptr() == memory and part.data_ptr() == end
-        if not beside or not part.is_contiguous() or part.device.type == "meta":
-            return torch.cat(list(parts))
-        end += part.numel() * part.element_size()
-    rows = sum(len(part) for part in parts)
-    return first.as_strided((rows, first.shape[1]), (first.shape[1], 1))
-
-
 def attend(
-    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, *, causal: bool, kernel: str = "sdpa"
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    *,
+    causal: bool,
+    kernel: str = "sdpa",
+    mask_BS: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention; G key/value heads each serve H / G query heads.
 
     Args:
-        q_BHTK: Queries; the last query is at the last key's position.
-        k_BGSK: Keys, S >= T of them.
+        q_BHTK: Queries; in causal attention the last query is at the last key's position.
+        k_BGSK: Keys.
         v_BGSK: Values.
         causal: Whether a query sees only keys up to its own position.
         kernel: `sdpa` (torch's fused kernel) or `bmm` (plain products).
+        mask_BS: 0 at keys that no query sees; None: all are seen. Each example needs one.
 
     Returns:
         The mixed values, shape (B, H, T, K).
@@ -84,15 +73,48 @@ def attend(
     k_BHSK, v_BHSK = (_repeat_heads(x, q_BHTK.shape[1]) for x in (k_BGSK, v_BGSK))
     length, seen = q_BHTK.shape[2], k_BHSK.shape[2]
     masked = causal and length > 1
+    whole = masked and length == seen and mask_BS is None and kernel == "sdpa"
+    bias = causal_bias(length, seen, q_BHTK) if masked and not whole else None
+    if mask_BS is not None:
+        padding = padding_bias(mask_BS, q_BHTK)
+        bias = padding if bias is None else bias + padding
     if kernel == "bmm":
         scores = (q_BHTK * q_BHTK.shape[-1] ** -0.5) @ k_BHSK.transpose(-1, -2)
-        if masked:
-            scores = scores + causal_bias(length, seen, scores)
+        scores = scores if bias is None else scores + bias
         mix: Tensor = scores.softmax(dim=-1, dtype=torch.float32)
         return mix.to(v_BHSK.dtype) @ v_BHSK
-    whole = masked and length == seen
-    bias = causal_bias(length, seen, q_BHTK) if masked and not whole else None
     return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=whole)
+
+
+def attend_fused(
+    qkv_BTN: Tensor,
+    n_head: int,
+    *,
+    causal: bool,
+    kernel: str = "sdpa",
+    mask_BT: Tensor | None = None,
+) -> Tensor:
+    """Self-attention over fused projections.
+
+    Args:
+        qkv_BTN: Queries, keys and values beside each other, N = 3 * H * K.
+        n_head: H.
+        causal: As for `attend`.
+        kernel: As for `attend`.
+        mask_BT: As for `attend`.
+
+    Returns:
+        The mixed values of all heads beside each other, shape (B, T, H * K).
+    """
+    q, k, v = qkv_BTN.unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4)
+    mixed = attend(q, k, v, causal=causal, kernel=kernel, mask_BS=mask_BT)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def padding_bias(mask_BS: Tensor, like: Tensor) -> Tensor:
+    """Return a (B, 1, 1, S) bias: 0 at tokens, minus infinity at padding."""
+    bias = torch.zeros(mask_BS.shape, dtype=like.dtype, device=like.device)
+    return bias.masked_fill_(mask_BS == 0, float("-inf"))[:, None, None]
 
 
 def _repeat_heads(x_BGSK: Tensor, n_head: int) -> Tensor:

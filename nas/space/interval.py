@@ -8,7 +8,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _RISING = frozenset({np.add, np.multiply, np.minimum, np.maximum})
-_FALLING = frozenset({np.floor_divide, np.true_divide})  # falling in the second operand
+# Falling in the second operand. A difference is taken up to zero by `np.maximum` at once.
+_FALLING = frozenset({np.floor_divide, np.true_divide, np.subtract})
 
 
 class Interval(NDArrayOperatorsMixin):

@@ -7,8 +7,8 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from typing import Any, get_type_hints
 
-from nas.errors import nearest
-from nas.families import FAMILIES, Shape, shape_class
+from nas.errors import NotFoundError, nearest
+from nas.families import Shape, shape_class
 from nas.records import ShapeValue, TaskSpec
 from nas.space.dimensions import DEPTH, ENDS, FREE, ONE, Dimension
 from nas.space.feasible import Constraint
@@ -55,6 +55,7 @@ class Fields:
 class Parts:
     """The checked content of a space file; the reference is still to be placed in the space."""
 
+    family: str
     kind: type[Shape]
     fixed: dict[str, ShapeValue]
     dimensions: tuple[Dimension, ...]
@@ -71,7 +72,7 @@ def parse(plain: Mapping[str, Any], *, where: str) -> Parts:
     """
     reader = Reader(plain, where=where)
     _read_version(reader)
-    kind = shape_class(reader.text("family", choices=FAMILIES))
+    kind = _read_family(reader)
     known = Fields.of(kind)
     fixed = _read_fixed(reader.mapping("fixed", optional=True), known)
     dimensions = _read_dimensions(reader.mapping("dimensions"), known, fixed)
@@ -88,6 +89,7 @@ def parse(plain: Mapping[str, Any], *, where: str) -> Parts:
     description = reader.text("description") if reader.has("description") else ""
     reader.done()
     return Parts(
+        family=reader.text("family"),
         kind=kind,
         fixed=fixed,
         dimensions=dimensions,
@@ -95,6 +97,13 @@ def parse(plain: Mapping[str, Any], *, where: str) -> Parts:
         reference=reference,
         description=description,
     )
+
+
+def _read_family(reader: Reader) -> type[Shape]:
+    try:
+        return shape_class(reader.text("family"))
+    except NotFoundError as error:
+        reader.fail("family", str(error))
 
 
 def _read_version(reader: Reader) -> None:

@@ -61,7 +61,7 @@ class SearchSpace:
         """
         parts = parse(plain, where=where)
         space = cls(
-            family=parts.kind.family,
+            family=parts.family,
             fixed=parts.fixed,
             dimensions=parts.dimensions,
             constraints=parts.constraints,
@@ -217,7 +217,7 @@ def _reference(parts: Parts, where: str) -> Architecture | None:
     if parts.reference is None:
         return None
     try:
-        return architecture(parts.kind.family, **parts.reference)
+        return architecture(parts.family, **parts.reference)
     except ShapeError as error:
         raise ConfigError(f"{where}: reference: {error}") from error
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.records import FAILED_STATES
 from nas.store.engine import database_url, our_errors, shown, use_wal
-from nas.store.ranking import direction
 from nas.store.rows import CandidateRow, EvaluationRow
+from nas.tasks.metrics import direction
 
 if TYPE_CHECKING:
     import optuna

@@ -6,12 +6,9 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from nas.store.rows import CandidateRow, Cell
-
-# Metrics that are better when larger, by the start of their name; all others when smaller.
-MAXIMISED = ("accuracy", "macro_f1", "top5", "hit_rate", "ndcg", "chrf", "bleu")
+from nas.tasks.metrics import badness
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,23 +36,15 @@ class FinalistGroup:
         return statistics.stdev(values) if len(values) > 1 else None
 
 
-def direction(objective: str) -> Literal["minimize", "maximize"]:
-    """Return `maximize` or `minimize` for an objective such as `val_loss`."""
-    name = objective.removeprefix("val_").removeprefix("test_")
-    return "maximize" if name.startswith(MAXIMISED) else "minimize"
+def first_measured(objectives: Sequence[str]) -> str:
+    """Return the first objective that is measured on val, `val_loss` if none is."""
+    return next((name for name in objectives if name.startswith("val_")), "val_loss")
 
 
 def number_of(row: CandidateRow, column: str) -> float | None:
     """Return a row's number in a column, None if it has none."""
     value = row.metrics[column] if column in row.metrics else row.flat().get(column)
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def badness(value: float | None, objective: str) -> float:
-    """Return a number that is smaller for better values of an objective, infinite for none."""
-    if value is None:
-        return math.inf
-    return -value if direction(objective) == "maximize" else value
 
 
 def best_first(rows: Iterable[CandidateRow], objective: str) -> list[CandidateRow]:

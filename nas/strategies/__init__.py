@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
-from nas.errors import NotFoundError, nearest
+from nas.plugins import resolve
 from nas.records import Architecture
 from nas.space import BoundSpace
 
@@ -63,7 +62,7 @@ def make_strategy(
     """Return a strategy by its name.
 
     Args:
-        name: A key of `STRATEGIES` or `auto`.
+        name: A key of `STRATEGIES`, `auto`, or `package.module:Name` for one of the user's own.
         space: What to choose from.
         seed: The study's seed.
         directions: `minimize` or `maximize` for each objective.
@@ -71,11 +70,6 @@ def make_strategy(
     Raises:
         NotFoundError: If the name is unknown.
     """
-    name = DEFAULT if name == AUTO else name
-    if name not in STRATEGIES:
-        known = ", ".join([AUTO, *STRATEGIES])
-        raise NotFoundError(f"unknown strategy '{name}'; known: {known}{nearest(name, STRATEGIES)}")
-    module, _, attribute = STRATEGIES[name].partition(":")
-    kind: Any = getattr(import_module(module), attribute)
+    kind = resolve(STRATEGIES, DEFAULT if name == AUTO else name, what="strategy")
     made: Strategy = kind(space, seed=seed, directions=directions)
     return made

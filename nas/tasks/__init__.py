@@ -6,20 +6,22 @@ Adding a task is a module and a row in `TASKS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from nas.data import PreparedData, Split
-from nas.errors import NotFoundError, nearest
-from nas.records import Recipe, TaskSpec
+from nas.data import DataRequest, Option, PreparedData
+from nas.plugins import resolve
+from nas.records import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TASKS: dict[str, str] = {
     "language_modeling": "nas.tasks.language_modeling:LanguageModeling",
+    "text_classification": "nas.tasks.text_classification:TextClassification",
+    "sequence_to_sequence": "nas.tasks.sequence_to_sequence:SequenceToSequence",
+    "image_classification": "nas.tasks.image_classification:ImageClassification",
+    "sequential_recommendation": ("nas.tasks.sequential_recommendation:SequentialRecommendation"),
 }
 
 
@@ -31,23 +33,22 @@ class Task(Protocol):
         head: The head that its models carry.
         metrics: Names of the metrics that `evaluate` returns, the loss first.
         description: One line for `nas tasks`.
+        options: What may stand beside `name` and `data` in a study file's `task:` section.
+        context: The only context that the task has, or None: the recipe's.
     """
 
     name: ClassVar[str]
     head: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     description: ClassVar[str]
+    options: ClassVar[Mapping[str, Option]]
+    context: ClassVar[int | None]
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None: ...
 
     @staticmethod
-    def prepare(source: str, folder: Path, *, split: Split, context: int) -> PreparedData:
-        """Turn the user's data into a folder that training reads; see `nas.data`."""
-        ...
-
-    @staticmethod
-    def spec(prepared: PreparedData) -> TaskSpec:
-        """Return what a model for this data must fit."""
+    def prepare(request: DataRequest, folder: Path) -> PreparedData:
+        """Turn the user's data into a folder that training reads (see `data.prepared`)."""
         ...
 
     def batch(self, step: int) -> Any:
@@ -72,18 +73,10 @@ class Task(Protocol):
 def task_class(name: str) -> type[Task]:
     """Return the class of a task.
 
+    Args:
+        name: A key of `TASKS`, or `package.module:Name` for one of the user's own.
+
     Raises:
         NotFoundError: If the task is unknown.
     """
-    if name not in TASKS:
-        raise NotFoundError(
-            f"unknown task '{name}'; known: {', '.join(TASKS)}{nearest(name, TASKS)}"
-        )
-    loaded: type[Task] = _load(TASKS[name])
-    return loaded
-
-
-@cache
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return cast(type[Task], resolve(TASKS, name, what="task"))

@@ -6,20 +6,20 @@ Shapes: B batch, T context, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data import PreparedData, Split, prepare_language_modeling
-from nas.records import Recipe, TaskSpec
+from nas.data import DataRequest, Option, PreparedData
+from nas.data.language_modeling import OPTIONS, TASK, prepare_language_modeling
+from nas.records import Recipe
+from nas.tasks.batches import EVAL_BATCH_TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-# Tokens of one validation batch: large enough for full products, small enough for a cache.
-EVAL_BATCH_TOKENS = 4096
 
 
 class LanguageModeling:
@@ -34,35 +34,24 @@ class LanguageModeling:
         seed: Decides the order of the windows.
     """
 
-    name: ClassVar[str] = "language_modeling"
+    name: ClassVar[str] = TASK
     head: ClassVar[str] = "causal_lm"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "bits_per_byte")
     description: ClassVar[str] = "predict the next token of text; loss in nats a token"
+    options: ClassVar[Mapping[str, Option]] = OPTIONS
+    context: ClassVar[int | None] = None
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
-        self._tokens = prepared.split("train")
+        self._tokens = prepared.array("train.ids")
         self._windows = max(1, (len(self._tokens) - 1) // recipe.context - 1)
         self._epoch = -1
         self._starts: NDArray[np.int64] = np.empty(0, np.int64)
 
     @staticmethod
-    def prepare(source: str, folder: Path, *, split: Split, context: int) -> PreparedData:
-        """Turn text into token arrays (see `data.prepare_language_modeling`)."""
-        return prepare_language_modeling(source, folder, split=split, context=context)
-
-    @staticmethod
-    def spec(prepared: PreparedData) -> TaskSpec:
-        """Return vocabulary, context and special tokens of the data."""
-        info = prepared.info
-        return TaskSpec(
-            task="language_modeling",
-            head="causal_lm",
-            vocab_size=info.vocab_size,
-            context=info.context,
-            bos_token_id=info.bos_token_id,
-            eos_token_id=info.eos_token_id,
-        )
+    def prepare(request: DataRequest, folder: Path) -> PreparedData:
+        """Turn text into token arrays (see `data.language_modeling`)."""
+        return prepare_language_modeling(request, folder)
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Return the windows of a step, each with the token after it, shape (B, T + 1)."""
@@ -90,10 +79,9 @@ class LanguageModeling:
         Every token of the windows read is predicted once, each from the tokens before it in its
         window. At most `max_tokens` are read, in windows spread evenly over the split.
         """
-        starts, context = eval_windows(
-            len(self.prepared.split(split)), self.recipe.context, max_tokens
-        )
-        tokens, total = self.prepared.split(split), 0.0
+        self.prepared.need(split)
+        tokens, total = self.prepared.array(f"{split}.ids"), 0.0
+        starts, context = eval_windows(len(tokens), self.recipe.context, max_tokens)
         rows = max(1, EVAL_BATCH_TOKENS // context)
         for first in range(0, len(starts), rows):
             batch = _cut(tokens, starts[first : first + rows], context)

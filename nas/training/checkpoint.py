@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class TrainingState:
     loss_steps: int = 0  # steps summed up since the last point of the curve
     curve: list[tuple[int, float]] = field(default_factory=list)  # (tokens, mean loss)
     measured: list[dict[str, Any]] = field(default_factory=list)  # evaluations, as plain data
+    # Of an early stop: how bad the best validation so far was (smaller is better), how many came
+    # since, and whether training has ended.
+    best: float | None = None
+    stale: int = 0
+    stopped: bool = False
 
 
 def save_checkpoint(
@@ -40,10 +46,11 @@ def save_checkpoint(
     tokens: int,
     state: TrainingState,
     loss_sum: Tensor,
+    best: Mapping[str, Tensor],
     network: nn.Module,
     optimizer: Optimizer,
 ) -> CheckpointRef:
-    """Write a checkpoint and return where it lies.
+    """Write a checkpoint and return where it lies; `best` are the weights to return to, if any.
 
     Raises:
         OSError: If the disk is full or the place cannot be written.
@@ -51,6 +58,7 @@ def save_checkpoint(
     tensors = {"loss_sum": loss_sum.detach()}
     tensors |= {f"weight.{name}": w.detach() for name, w in network.named_parameters()}
     tensors |= {f"moment.{name}": value for name, value in optimizer.moments().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
     progress = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
     metadata = {"candidate_id": candidate_id, "progress": json.dumps(progress)}
     content = save({k: t.cpu().contiguous() for k, t in tensors.items()}, metadata)
@@ -69,11 +77,12 @@ def load_checkpoint(
     candidate_id: str,
     network: nn.Module,
     optimizer: Optimizer,
-) -> tuple[TrainingState, Tensor]:
+) -> tuple[TrainingState, Tensor, dict[str, Tensor]]:
     """Put a checkpoint back into network and optimizer.
 
     Returns:
-        The training state and the sum of the losses since the curve's last point.
+        The training state, the sum of the losses since the curve's last point, and the best
+        weights so far (none without an early stop).
 
     Raises:
         ArtifactError: If the file is missing, altered or another candidate's.
@@ -91,17 +100,19 @@ def load_checkpoint(
         raise ArtifactError(f"{path}: not a checkpoint of this version ({error})") from error
     _restore(tensors, network, optimizer)
     state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
-    return state, tensors["loss_sum"]
+    return state, tensors["loss_sum"], _part_of(tensors, "best.")
 
 
 def _restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: Optimizer) -> None:
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.copy_(tensors[f"weight.{name}"])
-    prefix = "moment."
-    moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    if moments:
+    if moments := _part_of(tensors, "moment."):
         optimizer.restore(moments)
+
+
+def _part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _check_whole(path: Path, reference: CheckpointRef) -> None:

@@ -27,6 +27,7 @@ from nas.records import (
     to_plain,
 )
 from nas.tasks import Task, task_class
+from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
 from nas.training.optimizer import Optimizer
@@ -34,6 +35,8 @@ from nas.training.schedule import rate_factor
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50
+# Validations over the full budget that an early stop looks at.
+STOP_CHECKS = 20
 PROGRESS_SECONDS = 0.5
 
 
@@ -60,8 +63,9 @@ class Training:
         self.optimizer = Optimizer(self.network, self.recipe)
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)
+        self._best: dict[str, torch.Tensor] = {}  # the weights that an early stop returns to
         if job.checkpoint is not None:
-            self.state, loss_sum = load_checkpoint(
+            self.state, loss_sum, self._best = load_checkpoint(
                 job.checkpoint,
                 candidate_id=job.candidate.id,
                 network=self.network,
@@ -95,14 +99,16 @@ class Training:
         pulse = _Pulse(self, report)
         for rung in range(len(self.state.measured), self.job.rung + 1):
             self._train_to(self.job.rungs[rung], pulse, should_stop)
+            if rung == len(self.job.rungs) - 1:
+                self._return_to_best()
             self.state.measured.append(to_plain(self._measure(rung)))
         return self.evaluations
 
     def _train_to(self, tokens: int, pulse: _Pulse, should_stop: Callable[[], bool]) -> None:
         last = tokens // self.recipe.tokens_per_step
-        every = max(1, self.job.rungs[-1] // self.recipe.tokens_per_step // CURVE_POINTS)
+        every, check_every = self._every(CURVE_POINTS), self._every(STOP_CHECKS)
         self.network.train()
-        while self.state.step < last:
+        while self.state.step < last and not self.state.stopped:
             if should_stop():
                 raise InterruptedTrainingError
             begun = time.perf_counter()
@@ -110,7 +116,31 @@ class Training:
             if self.state.step % every == 0 or self.state.step == last:
                 self._add_curve_point()
             self.state.seconds += time.perf_counter() - begun
+            if self.recipe.early_stop and self.state.step % check_every == 0:
+                self._check_stop()
             pulse.beat()
+
+    def _every(self, times: int) -> int:
+        """Return after how many steps something is done that the full budget holds so often."""
+        return max(1, self.job.rungs[-1] // self.recipe.tokens_per_step // times)
+
+    def _check_stop(self) -> None:
+        """Validate; remember the weights if they are the best, end if they long have not been."""
+        objective = self.job.objective
+        found = badness(self.measure("val")[objective.removeprefix("val_")], objective)
+        self.network.train()
+        if self.state.best is None or found < self.state.best:
+            self.state.best, self.state.stale = found, 0
+            weights = self.network.named_parameters()
+            self._best = {name: weight.detach().clone() for name, weight in weights}
+            return
+        self.state.stale += 1
+        self.state.stopped = self.state.stale >= self.recipe.early_stop
+
+    @torch.no_grad()
+    def _return_to_best(self) -> None:
+        for name, weight in self.network.named_parameters() if self._best else ():
+            weight.copy_(self._best[name])
 
     def step(self) -> None:
         """Run one training step."""
@@ -149,10 +179,12 @@ class Training:
 
     @torch.no_grad()
     def measure(self, split: str) -> dict[str, float]:
-        """Return the task's metrics on a split."""
+        """Return the task's metrics on a split; of test, read once, as much as was trained on."""
         self.network.eval()
+        most = self.job.eval_tokens
+        most = max(most, self.job.rungs[-1]) if split == "test" else most
         with autocast(self.job.numerics):
-            values = self.task.evaluate(self.network, split, max_tokens=self.job.eval_tokens)
+            values = self.task.evaluate(self.network, split, max_tokens=most)
         return dict(values)
 
     def save(self, folder: Path) -> CheckpointRef:
@@ -167,6 +199,7 @@ class Training:
             tokens=self.tokens,
             state=self.state,
             loss_sum=self._loss_sum,
+            best=self._best,
             network=self.network,
             optimizer=self.optimizer,
         )

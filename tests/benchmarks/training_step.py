@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from nas.data import PreparedData, Split
+from nas.data import DataRequest, PreparedData, Split
 from nas.device import has_fast_bf16
 from nas.families import architecture, cost_of
 from nas.records import Architecture, Candidate, Job, Numerics, Recipe, TaskSpec
@@ -71,9 +71,9 @@ class Windows(Dataset):
 
 
 def textbook(options: argparse.Namespace, data: PreparedData) -> tuple[Step, nn.Module]:
-    model = Textbook(options, data.info.vocab_size).train()
+    model = Textbook(options, data.spec.vocab_size).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    windows = Windows(data.split("train"), options.block)
+    windows = Windows(data.array("train.ids"), options.block)
     batches = iter(DataLoader(windows, batch_size=options.batch, shuffle=True))
 
     def step() -> None:
@@ -120,9 +120,9 @@ class Lean(nn.Module):
 
 
 def lean(options: argparse.Namespace, data: PreparedData) -> tuple[Step, nn.Module]:
-    model = Lean(options, data.info.vocab_size)
+    model = Lean(options, data.spec.vocab_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
-    tokens, generator = data.split("train"), np.random.default_rng(0)
+    tokens, generator = data.array("train.ids"), np.random.default_rng(0)
     offsets = np.arange(options.block + 1)
 
     def step() -> None:
@@ -165,7 +165,7 @@ def similar(options: argparse.Namespace, params: int, spec: TaskSpec) -> Archite
 
 
 def make_job(options: argparse.Namespace, data: PreparedData, params: int) -> Job:
-    spec = LanguageModeling.spec(data)
+    spec = data.spec
     recipe = Recipe(context=options.block, batch=options.batch, rate=1e-3)
     return Job(
         study="benchmark",
@@ -220,7 +220,9 @@ def report(times: dict[str, list[tuple[float, float]]], models: dict[str, nn.Mod
 
 def compare(options: argparse.Namespace, folder: Path) -> None:
     split = Split(train=0.9, val=0.1, test=0.0)
-    data = LanguageModeling.prepare(options.data, folder, split=split, context=options.block)
+    defaults = {name: option.default for name, option in LanguageModeling.options.items()}
+    request = DataRequest.of(options.data, split=split, context=options.block, options=defaults)
+    data = LanguageModeling.prepare(request, folder)
     contenders = {"textbook": textbook(options, data), "lean": lean(options, data)}
     params = sum(weight.numel() for weight in contenders["lean"][1].parameters())
     job = make_job(options, data, params)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_ins import write_byte_tokenizer
 from tokenizers import Tokenizer
 
 from nas.data import byte_level
@@ -58,9 +59,7 @@ def test_stock_autotokenizer_opens_the_files_and_loses_nothing(
 ) -> None:
     from transformers import AutoTokenizer
 
-    (tmp_path / "tokenizer.json").write_text(byte_level.tokenizer_json(), encoding="utf-8")
-    config = json.dumps(byte_level.tokenizer_config(context=64))
-    (tmp_path / "tokenizer_config.json").write_text(config)
+    write_byte_tokenizer(tmp_path, 64)
     native = {"model_type": model_type, "vocab_size": 257, "bos_token_id": 256, "eos_token_id": 256}
     (tmp_path / "config.json").write_text(json.dumps(native))
     opened = AutoTokenizer.from_pretrained(tmp_path)

@@ -6,12 +6,14 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from nas.data import PreparedData, Split, prepare_language_modeling, source_changed
+from nas.data import DataRequest, PreparedData, Split, source_changed
+from nas.data.language_modeling import OPTIONS, prepare_language_modeling
 from nas.errors import DataError
 
 SPLIT = Split(train=0.8, val=0.1, test=0.1)
@@ -27,12 +29,20 @@ def source(tmp_path: Path) -> Path:
 
 
 def _prepare(source: Path, split: Split = SPLIT, context: int = 16) -> PreparedData:
-    folder = source.parent / "study" / "data"
-    return prepare_language_modeling(str(source), folder, split=split, context=context)
+    return prepare_language_modeling(
+        request(str(source), split, context), source.parent / "study" / "data"
+    )
+
+
+def request(
+    data: str | dict[str, str], split: Split = SPLIT, context: int = 16, **options: Any
+) -> DataRequest:
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    return DataRequest.of(data, split=split, context=context, options=defaults | options)
 
 
 def _bytes(prepared: PreparedData, split: str) -> bytes:
-    return bytes(prepared.split(split).astype(np.uint8))
+    return bytes(prepared.array(f"{split}.ids").astype(np.uint8))
 
 
 def test_splits_are_the_text_cut_in_order(source: Path) -> None:
@@ -40,7 +50,7 @@ def test_splits_are_the_text_cut_in_order(source: Path) -> None:
     assert _bytes(prepared, "train") == TEXT[:800].encode()
     assert _bytes(prepared, "val") == TEXT[800:900].encode()
     assert _bytes(prepared, "test") == TEXT[900:].encode()
-    assert isinstance(prepared.split("train"), np.memmap)
+    assert isinstance(prepared.array("train.ids"), np.memmap)
     assert prepared.bytes_per_token("val") == 1.0
 
 
@@ -49,7 +59,7 @@ def test_a_test_fraction_of_zero_keeps_no_test(source: Path) -> None:
     assert _bytes(prepared, "val") == TEXT[900:].encode()
     assert prepared.info.tokens == {"train": 900, "val": 100, "test": 0}
     with pytest.raises(DataError, match=r"no 'test' split was kept; its fraction is 0"):
-        prepared.split("test")
+        prepared.need("test")
 
 
 def test_ends_of_documents_are_tokens_but_no_bytes(tmp_path: Path) -> None:
@@ -60,14 +70,14 @@ def test_ends_of_documents_are_tokens_but_no_bytes(tmp_path: Path) -> None:
     prepared = _prepare(corpus)
     assert sum(prepared.info.tokens.values()) == 1000
     assert sum(prepared.info.bytes.values()) == 990
-    assert np.count_nonzero(prepared.split("train") == prepared.info.eos_token_id) == 8
+    assert np.count_nonzero(prepared.array("train.ids") == prepared.spec.eos_token_id) == 8
 
 
 def test_reopening_returns_the_same_record(source: Path) -> None:
     prepared = _prepare(source)
     assert PreparedData.open(prepared.folder) == prepared
     tokenizer = Tokenizer.from_file(str(prepared.folder / "tokenizer.json"))
-    assert tokenizer.decode(prepared.split("test").tolist()) == TEXT[900:]
+    assert tokenizer.decode(prepared.array("test.ids").tolist()) == TEXT[900:]
 
 
 def test_a_complete_folder_is_opened_without_the_source(source: Path) -> None:
@@ -79,7 +89,7 @@ def test_a_complete_folder_is_opened_without_the_source(source: Path) -> None:
 def test_an_incomplete_folder_is_made_anew(source: Path) -> None:
     prepared = _prepare(source)
     (prepared.folder / "data.json").unlink()
-    (prepared.folder / "val.npy").write_bytes(b"half")
+    (prepared.folder / "val.ids.npy").write_bytes(b"half")
     assert _prepare(source) == prepared
 
 
@@ -100,12 +110,12 @@ def test_fingerprint_tells_data_and_splits_apart_but_not_names(tmp_path: Path) -
 
 def test_a_changed_source_is_noticed(source: Path) -> None:
     prepared = _prepare(source)
-    assert not source_changed(prepared, str(source))
+    assert not source_changed(prepared, {"all": str(source)})
     source.write_text(TEXT + "more")
-    assert source_changed(prepared, str(source))
+    assert source_changed(prepared, {"all": str(source)})
     source.unlink()
-    assert not source_changed(prepared, str(source))
-    assert not source_changed(prepared, "builtin:python-docs")
+    assert not source_changed(prepared, {"all": str(source)})
+    assert not source_changed(prepared, {"all": "builtin:python-docs"})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +163,7 @@ def test_a_folder_prepared_otherwise_is_refused(source: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused(source: Path) -> None:
     folder = source / "data"  # below a file
     with pytest.raises(DataError, match=r"cannot write the prepared data: Not a directory"):
-        prepare_language_modeling(str(source), folder, split=SPLIT, context=16)
+        prepare_language_modeling(request(str(source)), folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes stands in for a disk")
@@ -175,10 +185,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_complete(source: Path) -> No
     [
         ("data.json", b"{", r"data\.json: damaged \(.*delete .* to prepare the data again"),
         ("data.json", b"[]", r"data\.json: damaged"),
-        ("data.json", b'{"format_version": 1}', r"data\.json: damaged"),
-        ("data.json", b'{"format_version": 9}', r"data\.json: format_version 9, this nas reads 1"),
-        ("train.npy", b"", r"train\.npy: damaged"),
-        ("val.npy", None, r"val\.npy: damaged"),
+        ("data.json", b'{"format_version": 2}', r"data\.json: damaged"),
+        ("data.json", b'{"format_version": 9}', r"data\.json: format_version 9, this nas reads 2"),
+        ("train.ids.npy", b"", r"train\.ids\.npy: damaged"),
+        ("val.ids.npy", None, r"val\.ids\.npy: damaged"),
     ],
 )
 def test_a_damaged_folder_is_refused(
@@ -193,8 +203,8 @@ def test_a_damaged_folder_is_refused(
 
 def test_an_array_of_another_length_is_refused(source: Path) -> None:
     prepared = _prepare(source)
-    np.save(prepared.folder / "val.npy", np.zeros(3, dtype=np.uint16))
-    with pytest.raises(DataError, match=r"val\.npy: damaged \(uint16\(3,\), expected uint16"):
+    np.save(prepared.folder / "val.ids.npy", np.zeros(3, dtype=np.uint16))
+    with pytest.raises(DataError, match=r"val\.ids\.npy: damaged \(<u2\(3,\), expected <u2"):
         PreparedData.open(prepared.folder)
 
 
@@ -205,7 +215,8 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
 
 def test_data_json_can_be_read_by_anyone(source: Path) -> None:
     plain = json.loads((_prepare(source).folder / "data.json").read_text())
-    assert plain["format_version"] == 1
-    assert plain["source"] == str(source)
+    assert plain["format_version"] == 2
+    assert plain["sources"] == {"all": str(source)}
     assert plain["split"] == {"train": 0.8, "val": 0.1, "test": 0.1}
-    assert (plain["vocab_size"], plain["bos_token_id"], plain["eos_token_id"]) == (257, 256, 256)
+    spec = plain["spec"]
+    assert (spec["vocab_size"], spec["bos_token_id"], spec["eos_token_id"]) == (257, 256, 256)

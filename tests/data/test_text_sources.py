@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.data import read_documents, source_signature
+from nas.data import read_documents, signature
 from nas.errors import DataError
 
 
@@ -45,7 +45,7 @@ def test_order_and_signature_of_a_folder_ignore_file_names(tmp_path: Path) -> No
             (tmp_path / folder / f"{name}.txt").write_text(text)
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     assert read_documents(a) == read_documents(b)
-    assert source_signature(a) == source_signature(b)
+    assert signature({"all": a}) == signature({"all": b})
 
 
 def test_signature_sees_where_a_document_ends(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_signature_sees_where_a_document_ends(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for i, text in enumerate(texts):
             (tmp_path / folder / f"{i}.txt").write_text(text)
-    assert source_signature(str(tmp_path / "a")) != source_signature(str(tmp_path / "b"))
+    assert signature({"all": str(tmp_path / "a")}) != signature({"all": str(tmp_path / "b")})
 
 
 def test_builtin_docs_are_the_language_reference() -> None:

@@ -1,6 +1,5 @@
 """The llama family is exactly the native class, and its closed forms are torch's counts."""
 
-import json
 import random
 import subprocess
 import sys
@@ -8,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from stand_ins import draw_matrices
+from stand_ins import draw_matrices, write_byte_tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.artifact import Manifest
 from nas.artifact.manifest import PADDED
 from nas.artifact.writing import write_model
-from nas.data import byte_level
 from nas.families import architecture, cost_of, module_class, shape_of
 from nas.records import Architecture, TaskSpec
 
@@ -71,8 +69,7 @@ def random_network(arch: Architecture) -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    (folder / "tokenizer.json").write_text(byte_level.tokenizer_json(), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps(byte_level.tokenizer_config(32)))
+    write_byte_tokenizer(folder, 32)
     return folder
 
 
@@ -80,7 +77,7 @@ def write(folder: Path, fields: dict, tokenizer_dir: Path) -> torch.nn.Module:
     arch = architecture("llama", **fields)
     network = random_network(arch)
     manifest = Manifest(architecture=arch, task_spec=SPEC)
-    write_model(folder, network.state_dict(), manifest, tokenizer_dir=tokenizer_dir)
+    write_model(folder, network.state_dict(), manifest, processor_dir=tokenizer_dir)
     return network
 
 

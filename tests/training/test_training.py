@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from task_cases import request_for
 
-from nas.data import Split, prepare_language_modeling
+from nas.data import Split
 from nas.errors import ArtifactError, DeviceError
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Recipe
@@ -23,10 +24,10 @@ RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25
 def make_job(tmp_path):
     """Returns jobs on a small text."""
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    data = prepare_language_modeling(
-        str(tmp_path / "text.txt"), tmp_path / "data", split=Split(train=0.8, val=0.2, test=0.0),
-        context=16,
-    )  # fmt: skip
+    request = request_for(
+        "language_modeling", str(tmp_path / "text.txt"), split=Split(train=0.8, val=0.2, test=0.0)
+    )
+    data = LanguageModeling.prepare(request, tmp_path / "data")
 
     def make_job(**changes):
         candidate = Candidate(
@@ -38,7 +39,7 @@ def make_job(tmp_path):
         job = Job(
             study="s",
             candidate=candidate,
-            task_spec=LanguageModeling.spec(data),
+            task_spec=data.spec,
             data=str(data.folder),
             rungs=(1280, 6400),
             rung=1,

@@ -10,7 +10,6 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +21,10 @@ from nas.families.cpu_training import (
     norm_project,
     trains_on_cpu,
 )
+from nas.families.fused import FusedLinear
 from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
 from nas.families.ops import (
     attend,
-    join_rows,
     rms_norm,
     rotary_angles,
     split_heads,
@@ -39,36 +38,6 @@ LayerCache = tuple[Tensor, Tensor]
 # 8 sequences of 64 a step): 1.845 with 0.02 and scaled projections back, 1.753 with 0.1 and zero
 # ones, 1.773 with 0.2.
 EMBEDDING_STD = 0.1
-
-
-class FusedLinear(nn.Linear):
-    """Several bias-free projections of one input as one product.
-
-    `owner` reads and writes them apart in its state dict, under their native names.
-
-    Args:
-        owner: The module that this one is the attribute `fused` of.
-        n_in: Width of the input.
-        parts: Output width of each projection by its native name.
-    """
-
-    def __init__(self, owner: nn.Module, n_in: int, parts: Mapping[str, int]) -> None:
-        super().__init__(n_in, sum(parts.values()), bias=False)
-        self.parts = dict(parts)
-        owner.register_state_dict_post_hook(_split_parts)
-        owner.register_load_state_dict_pre_hook(_join_parts)
-
-
-def _split_parts(owner: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    parts: dict[str, int] = owner.fused.parts  # type: ignore[assignment,union-attr]  # a FusedLinear
-    rows = state.pop(f"{prefix}fused.weight").split(list(parts.values()))
-    state.update({f"{prefix}{name}.weight": row for name, row in zip(parts, rows, strict=True)})
-
-
-def _join_parts(owner: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    keys = [f"{prefix}{name}.weight" for name in owner.fused.parts]  # type: ignore[union-attr]  # a FusedLinear
-    if all(key in state for key in keys):
-        state[f"{prefix}fused.weight"] = join_rows([state.pop(key) for key in keys])
 
 
 class RMSNorm(nn.Module):

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from task_cases import request_for
 from torch import nn
 
 from nas.data import Split
-from nas.errors import NotFoundError
 from nas.records import Recipe
-from nas.tasks import TASKS, task_class
 from nas.tasks.language_modeling import EVAL_BATCH_TOKENS, LanguageModeling, eval_windows
 
 RECIPE = Recipe(context=16, batch=6, rate=0.01)
@@ -25,9 +24,8 @@ TEXT = "".join(f"{number:05d}" for number in range(3000))
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("task")
     (folder / "text.txt").write_text(TEXT)
-    return LanguageModeling.prepare(
-        str(folder / "text.txt"), folder / "data", split=SPLIT, context=RECIPE.context
-    )
+    request = request_for("language_modeling", str(folder / "text.txt"), split=SPLIT)
+    return LanguageModeling.prepare(request, folder / "data")
 
 
 class Bigram(nn.Module):
@@ -50,26 +48,6 @@ def starts_in(tokens, batch):
     return [place[window.astype(tokens.dtype).tobytes()] for window in batch]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_task_class_has_what_its_row_promises(name):
-    task = task_class(name)
-    assert task.name == name
-    assert task.metrics[0] == "loss"
-    assert task.description
-
-
-def test_task_class_of_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(NotFoundError, match=r"'language_modelling'.*mean 'language_modeling'"):
-        task_class("language_modelling")
-
-
-def test_spec_says_what_the_data_decides(prepared):
-    spec = LanguageModeling.spec(prepared)
-    assert (spec.vocab_size, spec.context) == (prepared.info.vocab_size, RECIPE.context)
-    assert spec.eos_token_id == prepared.info.eos_token_id
-    assert spec.head == LanguageModeling.head
-
-
 def test_batch_is_a_function_of_seed_and_step_alone(prepared):
     forwards, backwards = (LanguageModeling(prepared, RECIPE, seed=3) for _ in range(2))
     steps = range(200)  # more than an epoch
@@ -86,7 +64,7 @@ def test_batch_of_another_seed_or_step_differs(prepared):
 
 
 def test_windows_of_an_epoch_cover_the_data_without_overlap(prepared):
-    tokens, context = prepared.split("train"), RECIPE.context
+    tokens, context = prepared.array("train.ids"), RECIPE.context
     count = (len(tokens) - 1) // context - 1
     task = LanguageModeling(prepared, replace(RECIPE, batch=count), seed=0)
     epochs = [sorted(starts_in(tokens, task.batch(step))) for step in range(3)]
@@ -97,7 +75,7 @@ def test_windows_of_an_epoch_cover_the_data_without_overlap(prepared):
 
 
 def test_loss_predicts_each_next_token(prepared):
-    task, network = LanguageModeling(prepared, RECIPE, seed=0), Bigram(prepared.info.vocab_size)
+    task, network = LanguageModeling(prepared, RECIPE, seed=0), Bigram(prepared.spec.vocab_size)
     batch = torch.from_numpy(task.batch(0))
     expected = F.cross_entropy(network.table[batch[:, :-1]].flatten(0, 1), batch[:, 1:].flatten())
     assert task.loss(network, batch.numpy()) == expected
@@ -124,9 +102,9 @@ def test_eval_windows_under_a_cap_spread_evenly(max_tokens):
 
 
 def test_evaluate_is_the_mean_over_all_predicted_tokens(prepared):
-    tokens = torch.from_numpy(prepared.split("val").astype(np.int64))
+    tokens = torch.from_numpy(prepared.array("val.ids").astype(np.int64))
     assert len(tokens) % EVAL_BATCH_TOKENS  # the last batch is a part
-    task, network = LanguageModeling(prepared, RECIPE, seed=0), Bigram(prepared.info.vocab_size)
+    task, network = LanguageModeling(prepared, RECIPE, seed=0), Bigram(prepared.spec.vocab_size)
     last = (len(tokens) - 1) // RECIPE.context * RECIPE.context
     expected = F.cross_entropy(network.table[tokens[:last]], tokens[1 : last + 1])
     measured = task.evaluate(network, "val", max_tokens=10**9)
@@ -140,8 +118,9 @@ def test_bits_per_byte_counts_bytes_of_text_not_tokens(tmp_path):
     for number in range(50):
         (text / f"{number:02d}.txt").write_text("seven by")  # 8 bytes and an end: 9 tokens
     split = Split(train=0.5, val=0.5, test=0)
-    prepared = LanguageModeling.prepare(str(text), tmp_path / "data", split=split, context=8)
-    network = Bigram(prepared.info.vocab_size)
+    request = request_for("language_modeling", str(text), split=split, context=8)
+    prepared = LanguageModeling.prepare(request, tmp_path / "data")
+    network = Bigram(prepared.spec.vocab_size)
     network.table.zero_()  # all tokens alike
     task = LanguageModeling(prepared, Recipe(context=8, batch=2, rate=0.01), seed=0)
     measured = task.evaluate(network, "val", max_tokens=10**9)

@@ -1,0 +1,149 @@
+"""Read tables of examples: csv, tsv and jsonl, gzipped or not, as columns of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.data.text_files import read_text_file
+from nas.errors import DataError, nearest
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+Wanted = Mapping[str, Sequence[str]]  # our name of a column: what it may be called
+Row = tuple[int, Mapping[str, Any]]  # line number, cells
+
+
+def read_rows(path: Path, columns: Wanted) -> dict[str, list[str]]:
+    """Return some columns of a table as text.
+
+    A csv or tsv file begins with a header, unless it has exactly as many columns as are wanted
+    and its first line names none of them: then they are taken in the order of `columns`. Fields of
+    csv may be quoted, those of tsv may not. Numbers and booleans of jsonl become text.
+
+    Args:
+        path: A `.csv`, `.tsv` or `.jsonl` file in UTF-8, which may also end in `.gz`.
+        columns: Our name of each column and what it may be called, the preferred name first.
+
+    Returns:
+        Equally long lists under our names.
+
+    Raises:
+        DataError: If the file cannot be read, a column is missing, or a row is not whole.
+    """
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: a table is a {', '.join(SUFFIXES)} file (also .gz); got '{suffix}'"
+        )
+    text = read_text_file(path).decode("utf-8-sig")
+    if not text.strip():
+        raise DataError(f"{path}: empty; there is nothing to learn from")
+    rows = _json_rows(path, text) if suffix == ".jsonl" else _cell_rows(path, text, suffix, columns)
+    found: dict[str, list[str]] = {name: [] for name in columns}
+    names: dict[str, str] = {}
+    for line, cells in rows:
+        names = names or _match(path, cells, columns)
+        for name, theirs in names.items():
+            found[name].append(_cell(path, line, theirs, cells))
+    if not names:
+        raise DataError(f"{path}: has a header and no rows below it")
+    return found
+
+
+def read_texts_jsonl(path: Path, column: str) -> list[str]:
+    """Return the text of each line of a jsonl file.
+
+    Raises:
+        DataError: As for `read_rows`.
+    """
+    return read_rows(path, {"text": (column,)})["text"]
+
+
+def _suffix(path: Path) -> str:
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower()
+
+
+def _cell_rows(path: Path, text: str, suffix: str, columns: Wanted) -> Iterator[Row]:
+    lines = _csv_lines(path, text) if suffix == ".csv" else _tsv_lines(text)
+    first_line, header = next(lines)
+    known = {name for names in columns.values() for name in names}
+    if not known & set(header) and len(header) == len(columns):
+        yield first_line, dict(zip(columns, header, strict=True))
+        header = list(columns)
+    if len(set(header)) < len(header):
+        doubled = next(name for name in header if header.count(name) > 1)
+        raise DataError(f"{path}: line {first_line}: two columns are called '{doubled}'")
+    for line, cells in lines:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}: line {line}: {len(cells)} fields, the header has {len(header)}"
+            )
+        yield line, dict(zip(header, cells, strict=True))
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{path}: line {line}: not csv ({error})") from error
+        if cells:
+            yield line, cells
+
+
+def _tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        stripped = line.removesuffix("\r")
+        if stripped:
+            yield number, stripped.split("\t")
+
+
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: line {number}: got {type(row).__name__}, expected an object")
+        yield number, row
+
+
+def _match(path: Path, cells: Mapping[str, Any], columns: Wanted) -> dict[str, str]:
+    """Return what the file calls each column that is wanted."""
+    names = {}
+    for name, accepted in columns.items():
+        theirs = next((one for one in (*accepted, name) if one in cells), None)
+        if theirs is None:
+            raise DataError(
+                f"{path}: no column for the {name}; expected {' or '.join(accepted)}, the file has "
+                f"{', '.join(cells)}{nearest(accepted[0], list(cells))}"
+            )
+        names[name] = theirs
+    return names
+
+
+def _cell(path: Path, line: int, column: str, cells: Mapping[str, Any]) -> str:
+    value = cells.get(column)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (int, float)):
+        return str(value)
+    got = "nothing" if value is None else type(value).__name__
+    raise DataError(f"{path}: line {line}: {column}: got {got}, expected text or a number")

@@ -1,0 +1,25 @@
+"""The vocabulary of tasks over texts: learned on train, or the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nas.data import bpe
+from nas.data.request import DataRequest, Option
+
+OPTIONS = {
+    "tokenizer": Option(
+        default="bpe", choices=("bpe", "bytes"), help="byte-pair encoding learned here, or bytes"
+    ),
+    "vocab_size": Option(
+        default=4096, minimum=300, maximum=65_536, help="tokens that bpe learns, at most"
+    ),
+}
+
+
+def learn(request: DataRequest, texts: Iterable[str], special: Sequence[str]) -> str:
+    """Return the `tokenizer.json` that the options ask for; special tokens have the first ids."""
+    if request.options["tokenizer"] == "bytes":
+        return bpe.byte_tokenizer(special)
+    size = int(request.options["vocab_size"])
+    return bpe.train_bpe(texts, vocab_size=size, special=special)

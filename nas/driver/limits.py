@@ -1,0 +1,123 @@
+"""When a search has to end, and how long what is left would take."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from nas.driver.finalists import entrants
+from nas.driver.ledger import Ledger
+from nas.driver.opening import OpenedStudy
+from nas.driver.pace import CAUTION, Pace
+from nas.families import cost_of
+from nas.records import Architecture
+from nas.store.rows import CandidateRow
+
+# The finals get at most this share of a search's minutes.
+FINALS_SHARE = 0.5
+
+
+class Limits:
+    """The limits of one search, held against the clock and what its candidates took.
+
+    Args:
+        opened: The study.
+        ledger: Its candidates; those that earlier runs completed teach their pace.
+        slots: How many candidates train at once.
+    """
+
+    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: int) -> None:
+        self._opened, self._ledger, self._config = opened, ledger, opened.config
+        self.slots = slots
+        self._pace = Pace()
+        self._begun = time.monotonic()
+        self._elapsed_before = self._earlier_seconds()
+        for row in ledger.rows.values():
+            self.learn(row)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of searching, earlier runs included."""
+        return self._elapsed_before + time.monotonic() - self._begun
+
+    @property
+    def reference_id(self) -> str | None:
+        """Architecture id of the reference, None if the space has none."""
+        reference = self._opened.space.space.reference
+        return None if reference is None else reference.id
+
+    def learn(self, row: CandidateRow) -> None:
+        """Take in how long a candidate took, if it came to its end."""
+        if row.state == "complete":
+            self._pace.learn(
+                tokens=row.tokens,
+                flops_per_token=row.columns["train_flops_per_token"],
+                seconds=_busy_seconds(row),
+            )
+
+    def reached(self, count: int) -> str:
+        """Return why `count` candidates are enough; empty if they are not."""
+        limit = self._config.stop.candidates
+        return f"{limit} candidates" if limit is not None and count >= limit else ""
+
+    def too_late_for(self, architecture: Architecture, *, reserve: bool = True) -> str:
+        """Return why a shape cannot be trained in the minutes left; empty if it can.
+
+        Args:
+            architecture: What would be trained.
+            reserve: Whether time is left for the finals.
+        """
+        minutes = self._config.stop.minutes
+        if minutes is None:
+            return ""
+        left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
+        needed = self._predict(architecture)
+        if left <= 0 or (needed is not None and needed * CAUTION > left):
+            return f"{minutes:g} minutes"
+        return ""
+
+    def remaining_seconds(self, running: int) -> float | None:
+        """Return an estimate of the seconds to the end of the search; None if unknown.
+
+        Args:
+            running: Candidates in training now, taken as half done.
+        """
+        limits = []
+        if self._config.stop.minutes is not None:
+            limits.append(self._config.stop.minutes * 60 - self.elapsed)
+        rows = self._ledger.search_rows()
+        if self._config.stop.candidates is not None and rows:
+            predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
+            todo = max(0, self._config.stop.candidates - len(rows)) + running / 2
+            mean = sum(predicted) / len(predicted)
+            limits.append(todo * mean / self.slots + self._finals_seconds())
+        return max(0.0, min(limits)) if limits else None
+
+    def _finals_seconds(self) -> float:
+        """Return the time to keep for the finals, as far as can be known now."""
+        seeds, minutes = self._config.finalists.seeds, self._config.stop.minutes
+        rows = self._ledger.complete() or self._ledger.search_rows()
+        found = entrants(rows, self.reference_id, self._config.finalists.top)
+        by_id = {row.architecture_id: row for row in rows}
+        each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
+        if not each:
+            return 0.0
+        rounds = math.ceil(len(each) * seeds / self.slots) * sum(each) / len(each)
+        return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
+
+    def _predict(self, architecture: Architecture) -> float | None:
+        recipe, opened = self._opened.recipe, self._opened
+        columns = cost_of(architecture, opened.spec, context=recipe.context, batch=recipe.batch)
+        return self._pace.predict(
+            tokens=opened.record.rungs[-1], flops_per_token=columns["train_flops_per_token"]
+        )
+
+    def _earlier_seconds(self) -> float:
+        """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
+        stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
+        busy = sum(_busy_seconds(row) for row in self._ledger.rows.values())
+        return max(float(stored), busy / self.slots)
+
+
+def _busy_seconds(row: CandidateRow) -> float:
+    return sum(row.timings.get(name, 0.0) for name in ("build", "run", "save"))

@@ -1,0 +1,1 @@
+"""BERT: shape and module."""

@@ -1,0 +1,1 @@
+"""Blenderbot: shape and module."""

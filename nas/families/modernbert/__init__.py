@@ -1,0 +1,1 @@
+"""ModernBERT: shape and module."""

@@ -1,0 +1,1 @@
+"""ViT: shape and module."""

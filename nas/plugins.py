@@ -1,0 +1,74 @@
+"""From a name to a class: a row of a table of import strings, or one of the user's own.
+
+A user's own is named `package.module:Name` where a table's key is expected.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from nas.errors import NotFoundError, nearest
+
+
+def is_own(name: str) -> bool:
+    """Say whether a name means a class of the user's own rather than a row of a table."""
+    return ":" in name
+
+
+def resolve(table: Mapping[str, str], name: str, *, what: str) -> Any:
+    """Return the class that a name stands for; its module is imported.
+
+    Args:
+        table: Import strings, `package.module:Name`, by name.
+        name: A key of the table, or an import string of the user's own.
+        what: What the table holds, for the message.
+
+    Raises:
+        NotFoundError: If there is no such row, module or class.
+    """
+    if is_own(name):
+        return import_own(name)
+    if name not in table:
+        raise NotFoundError(
+            f"unknown {what} '{name}'; known: {', '.join(table)}, or your own as "
+            f"package.module:Name{nearest(name, table)}"
+        )
+    return import_row(table[name])
+
+
+@cache
+def import_row(path: str) -> Any:
+    """Import one of our own import strings."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@cache
+def import_own(name: str) -> Any:
+    """Import what `package.module:Name` names; the current folder is searched last.
+
+    Raises:
+        NotFoundError: If there is no such module or it has no such name. Other errors of the
+            module itself are not caught.
+    """
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), attribute]):
+        raise NotFoundError(f"'{name}': expected package.module:Name")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  # sys.path holds text
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise NotFoundError(
+            f"'{name}': no module '{error.name}' in {os.getcwd()} or the environment; "  # noqa: PTH109
+            "start nas in the folder that holds it, or install it"
+        ) from error
+    except AttributeError as error:
+        raise NotFoundError(f"'{name}': module '{module}' has no '{attribute}'") from error

@@ -1,0 +1,124 @@
+"""Which examples a step reads, and rows of unequal length as one array.
+
+Shapes: B batch, T longest row of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Ints = NDArray[np.int64]
+
+# Batches among which examples are sorted by length: fewer pads, and every epoch another company.
+POOL = 16
+# Tokens of one measuring batch: large enough for full products, small enough for a cache.
+EVAL_BATCH_TOKENS = 4096
+
+
+class Order:
+    """The examples of each step: a function of (seed, step), each once an epoch.
+
+    What is left of an epoch beyond whole batches is left out; another part in each epoch.
+
+    Args:
+        count: Examples.
+        batch: Examples a step.
+        seed: Decides the order.
+        lengths: Of each example; those of a batch are then of similar length.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, lengths: Ints | None = None) -> None:
+        self._count, self._batch, self._seed, self._lengths = count, batch, seed, lengths
+        self._epoch = -1
+        self._batches: NDArray[np.int64] = np.empty((0, 0), np.int64)
+
+    def __call__(self, step: int) -> Ints:
+        """Return the numbers of a step's examples."""
+        epoch, index = divmod(step, max(1, self._count // self._batch))
+        if epoch != self._epoch:
+            self._batches, self._epoch = self._shuffled(epoch), epoch
+        rows: Ints = self._batches[index]
+        return rows
+
+    def _shuffled(self, epoch: int) -> Ints:
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(self._count)
+        if self._count < self._batch:  # an epoch is less than a step: examples repeat
+            return np.resize(order, self._batch)[None]
+        order = order[: self._count // self._batch * self._batch]
+        if self._lengths is not None:
+            pools = range(0, len(order), POOL * self._batch)
+            parts = [order[start : start + POOL * self._batch] for start in pools]
+            sorted_parts = [part[np.argsort(self._lengths[part], kind="stable")] for part in parts]
+            order = np.concatenate(sorted_parts)
+        return rng.permutation(order.reshape(-1, self._batch))
+
+
+def pad_rows(rows: Sequence[NDArray[Any]], pad: int) -> tuple[Ints, Ints]:
+    """Return rows below each other, (B, T), filled up at the end, and the mask of their tokens."""
+    lengths = np.array([len(row) for row in rows])
+    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask == 1] = np.concatenate(rows)
+    return ids, mask
+
+
+def spread(count: int, most: int) -> Ints:
+    """Return at most `most` of `count` rows, spread evenly."""
+    taken = max(1, min(count, most))
+    rows: Ints = np.arange(taken, dtype=np.int64) * count // taken
+    return rows
+
+
+def in_batches(rows: Ints, lengths: Ints) -> Iterator[Ints]:
+    """Yield groups of rows of similar length, of about `EVAL_BATCH_TOKENS` tokens each."""
+    order = rows[np.argsort(lengths[rows], kind="stable")]
+    start = 0
+    while start < len(order):
+        size = max(1, EVAL_BATCH_TOKENS // max(1, int(lengths[order[start]])))
+        group = order[start : start + size]
+        fits = max(1, EVAL_BATCH_TOKENS // max(1, int(lengths[group[-1]])))
+        yield group[:fits]
+        start += min(fits, len(group))
+
+
+def device_of(network: nn.Module) -> Any:
+    """Return where a network's weights are."""
+    return next(network.parameters()).device
+
+
+def to_device(array: NDArray[Any], network: nn.Module) -> Tensor:
+    """Return an array as a tensor beside a network's weights."""
+    import torch
+
+    return torch.from_numpy(array).to(device_of(network), non_blocking=True)
+
+
+def class_loss(logits_BC: Tensor, labels_B: Tensor, smoothing: float, weights: Any) -> Tensor:
+    """Return the mean cross-entropy in nats an example, with smoothing and class weights.
+
+    Args:
+        logits_BC: One row an example.
+        labels_B: The right classes.
+        smoothing: Share of each target that is spread over all classes.
+        weights: Of each class, an array; None: all alike.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    weight = None if weights is None else torch.from_numpy(weights).to(logits_BC.device)
+    return F.cross_entropy(logits_BC.float(), labels_B, weight=weight, label_smoothing=smoothing)
+
+
+def balanced_weights(labels_N: Ints, n_class: int) -> NDArray[np.float32]:
+    """Return a weight for each class, inverse to how often it occurs, 1 on average."""
+    counts = np.maximum(1, np.bincount(labels_N, minlength=n_class))
+    weights: NDArray[np.float32] = (len(labels_N) / (n_class * counts)).astype(np.float32)
+    return weights
