@@ -139,9 +139,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"format_version": 2}, r"s\.yaml: format_version: got 2 \(int\), expected an integer 1 to 1"),
     ({"space": "llama_tin"}, r"s\.yaml: space: no search space 'llama_tin'.*'llama_tiny'\?"),
     ({"space": 3}, r"s\.yaml: space: got 3 \(int\), expected a text"),
-    ({"space": {**SPACE, "family": "lama"}}, r"s\.yaml: space: family: got 'lama'.*'llama'\?"),
+    (
+        {"space": {**SPACE, "family": "lama"}},
+        r"s\.yaml: space: family: unknown family 'lama'.*'llama'\?",
+    ),
     ({"space": {**SPACE, "dims": 1}}, r"s\.yaml: space: dims: unknown key"),
-    ({"task": {"name": "language_modelling", "data": "x"}}, r"task\.name: got .*'language_model"),
+    (
+        {"task": {"name": "language_modelling", "data": "x"}},
+        r"task\.name: unknown task .*'language_model",
+    ),
     ({"task": {"name": "language_modeling"}}, r"s\.yaml: task\.data: missing"),
     ({"task": {"name": "language_modeling", "data": ""}}, r"task\.data: got '' \(str\)"),
     ({"task": {"name": "language_modeling", "data": "x", "dat": 1}}, r"task\.dat: unknown key"),

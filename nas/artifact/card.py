@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
-from nas.artifact.manifest import PADDED, Manifest
+from nas.artifact.manifest import Manifest
 from nas.families import shape_of
+from nas.plugins import is_own
 from nas.records import TaskSpec
 
 
-def model_card(manifest: Manifest, *, padded_difference: float | None) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NativeForm:
+    """Where a stock class opens the model, and how far its logits were from ours."""
+
+    where: str
+    difference: float
+
+
+def model_card(manifest: Manifest, native: NativeForm | None) -> str:
     """Return the card in Markdown.
 
     Args:
         manifest: What the folder holds.
-        padded_difference: Largest difference of a logit between the model and its padded copy;
-            None where the folder itself is the native model.
+        native: The form that transformers opens; None where no stock class has such a model.
     """
     parts = [
         _front_matter(manifest.task_spec.head),
@@ -23,7 +32,7 @@ def model_card(manifest: Manifest, *, padded_difference: float | None) -> str:
         _shape_table(manifest),
         _metrics_table(manifest),
     ]
-    parts += [_training(manifest), _loading(manifest, padded_difference)]
+    parts += [_training(manifest), _loading(manifest, native)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -101,28 +110,32 @@ def _training(manifest: Manifest) -> str:
     )
 
 
-def _loading(manifest: Manifest, padded_difference: float | None) -> str:
-    where = "." if padded_difference is None else PADDED
-    _, model, processor = _NATIVE[manifest.task_spec.head]
-    text = f"""\
+def _loading(manifest: Manifest, native: NativeForm | None) -> str:
+    trust = ", trust=True" if is_own(manifest.architecture.family) else ""
+    parts = [
+        f"""\
 ## Load
 
 ```python
 import nas
-model = nas.load(".")  # this folder
-```
-
+model = nas.load("."{trust})  # this folder
+```"""
+    ]
+    if native is None:
+        return "\n\n".join([*parts, "No class of transformers holds this model."])
+    _, model, processor = _NATIVE[manifest.task_spec.head]
+    parts.append(f"""\
 or with transformers alone:
 
 ```python
 from transformers import {model}, {processor}
-model = {model}.from_pretrained("{where}")
-processor = {processor}.from_pretrained("{where}")
-```"""
-    if padded_difference is None:
-        return text
-    return f"""{text}
-
-Layers of this model differ in width, which no stock class has. `{PADDED}` holds the same
-function padded to equal layers; logits differed by at most {padded_difference:.1e} when it was
-written."""
+model = {model}.from_pretrained("{native.where}")
+processor = {processor}.from_pretrained("{native.where}")
+```""")
+    if native.where != ".":
+        parts.append(
+            f"Layers of this model differ in width, which no stock class has. `{native.where}` "
+            "holds the same\nfunction padded to equal layers; logits differed by at most "
+            f"{native.difference:.1e} when it was\nwritten."
+        )
+    return "\n\n".join(parts)

@@ -86,7 +86,9 @@ def _read(folder: Path, manifest: Manifest) -> tuple[dict[str, Tensor], Tensor]:
 def _check_input(folder: Path, name: str, found: Tensor, example: Tensor, spec: TaskSpec) -> None:
     """Raise where a stored input is none that the network could take."""
     if found.dtype != example.dtype or found.ndim != example.ndim or not found.numel():
-        raise broken(folder, GOLDEN, f"has {name} {tuple(found.shape)} that are no input")
+        raise broken(
+            folder, GOLDEN, f"has {name} {tuple(found.shape)} that are no input of the model"
+        )
     if found.ndim == 2 and found.shape[1] > spec.context:
         raise broken(folder, GOLDEN, f"has {name} beyond the context of {spec.context}")
     if name == "pixels" and found.shape[1:] != example.shape[1:]:

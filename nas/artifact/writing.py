@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.artifact.card import model_card
+from nas.artifact.card import NativeForm, model_card
 from nas.artifact.golden import make_golden
 from nas.artifact.manifest import (
     GOLDEN,
@@ -93,12 +93,7 @@ def _write_files(
     golden = _golden(manifest.architecture, spec, state)
     write_tensors(folder / WEIGHTS, state)
     write_tensors(folder / GOLDEN, golden)
-    difference = None
-    if (config := shape.native_config(spec)) is not None:
-        _write_native(folder, config, processor_dir)
-    else:
-        _copy_processor(folder, processor_dir)
-        difference = _write_padded(folder / PADDED, state, shape, spec, golden, processor_dir)
+    native = _write_forms(folder, state, shape, spec, golden, processor_dir)
     manifest = replace(
         manifest,
         params=sum(weight.numel() for weight in state.values()),
@@ -106,8 +101,33 @@ def _write_files(
         versions=_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    _write_text(folder / "README.md", model_card(manifest, padded_difference=difference))
+    _write_text(folder / "README.md", model_card(manifest, native))
     return _seal(folder, manifest)
+
+
+def _write_forms(
+    folder: Path,
+    state: State,
+    shape: Shape,
+    spec: TaskSpec,
+    golden: State,
+    processor_dir: Path | None,
+) -> NativeForm | None:
+    """Write what transformers reads: the folder itself, a padded copy, or nothing."""
+    if (config := shape.native_config(spec)) is not None:
+        _write_native(folder, config, processor_dir)
+        return NativeForm(where=".", difference=0.0)
+    _copy_processor(folder, processor_dir)
+    uniform = shape.uniform()
+    if (config := uniform.native_config(spec)) is None:
+        return None
+    padded = import_module(module_class(shape.family).__module__).pad_state(shape, state)
+    (folder / PADDED).mkdir(parents=True)
+    write_tensors(folder / PADDED / WEIGHTS, padded)
+    _write_native(folder / PADDED, config, processor_dir)
+    architecture = Architecture(family=shape.family, shape=uniform.canonical())
+    logits = _golden(architecture, spec, padded)["logits"]
+    return NativeForm(where=PADDED, difference=float((logits - golden["logits"]).abs().max()))
 
 
 def _seal(folder: Path, manifest: Manifest) -> Written:
@@ -131,27 +151,6 @@ def _write_native(folder: Path, config: Mapping[str, Any], processor_dir: Path |
     if config["architectures"][0].endswith(GENERATING):
         _write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
     _copy_processor(folder, processor_dir)
-
-
-def _write_padded(
-    folder: Path,
-    state: State,
-    shape: Shape,
-    spec: TaskSpec,
-    golden: State,
-    processor_dir: Path | None,
-) -> float:
-    """Write the padded copy and return the largest difference of its logits."""
-    uniform = shape.uniform()
-    config = uniform.native_config(spec)
-    assert config is not None, "equal layers always have a native class"
-    padded = import_module(module_class(shape.family).__module__).pad_state(shape, state)
-    folder.mkdir(parents=True)
-    write_tensors(folder / WEIGHTS, padded)
-    _write_native(folder, config, processor_dir)
-    architecture = Architecture(family=shape.family, shape=uniform.canonical())
-    logits = _golden(architecture, spec, padded)["logits"]
-    return float((logits - golden["logits"]).abs().max())
 
 
 def _golden(architecture: Architecture, spec: TaskSpec, state: State) -> dict[str, Tensor]:

@@ -30,11 +30,6 @@ class TaskConfig:
     data: str | Mapping[str, str]  # a file, a folder or builtin:NAME, or one for each split
     options: Mapping[str, OptionValue] = field(default_factory=dict)  # all that the task has
 
-    @property
-    def sources(self) -> list[str]:
-        """The data as a list."""
-        return [self.data] if isinstance(self.data, str) else list(self.data.values())
-
     def to_plain(self) -> dict[str, Any]:
         """Return the section as a study file has it."""
         data = self.data if isinstance(self.data, str) else dict(self.data)
@@ -193,7 +188,12 @@ class StudyConfig:
         changed is asked of `data.source_changed`.
         """
         plain = self.to_plain()
-        plain["task"]["data"] = [_last_name(source) for source in self.task.sources]
+        data = self.task.data
+        plain["task"]["data"] = (
+            _last_name(data)
+            if isinstance(data, str)
+            else {name: _last_name(source) for name, source in data.items()}
+        )
         return {key: plain[key] for key in FIXED if plain[key] is not None}
 
 

@@ -35,7 +35,7 @@ print(json.dumps({"loss": float(loss), "keys": keys}))
 def test_stock_transformers_recomputes_the_stored_loss(configure):
     study = nas.search(configure(stop={"candidates": 2}))
     row = study.best()
-    arguments = [study.folder / row.model_path, study.folder / "data" / "val.npy", 16]
+    arguments = [study.folder / row.model_path, study.folder / "data" / "val.ids.npy", 16]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RECOMPUTE, *map(str, arguments)],
         capture_output=True, text=True, check=True,

@@ -198,7 +198,7 @@ def test_a_killed_worker_fails_its_candidate_and_nothing_else(configure):
             for pid in children():
                 os.kill(pid, signal.SIGKILL)
 
-    config = configure(executor="processes", workers=1, per_candidate={"tokens": 60_000})
+    config = configure(executor="processes", workers=1, per_candidate={"tokens": 100_000})
     study = nas.search(config, listener=kill_once)
     [row] = [row for row in study.trials() if row.state == "failed"]
     assert row.candidate_id == killed[0]
@@ -222,6 +222,8 @@ from nas.config import config_from_plain
 plain = json.loads(sys.argv[1])
 def show(event):
     print(type(event).__name__, getattr(event, "number", ""), flush=True)
+    if type(event).__name__ == "Progress":
+        sys.stdin.readline()  # do not run away from the signal
 nas.search(config_from_plain(plain, where="test", name="tiny"), listener=show)
 """
 
@@ -231,19 +233,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(configure, tmp_path, execu
     changes = {
         "executor": executor,
         "workers": 1,
-        "per_candidate": {"tokens": 60_000},
+        "per_candidate": {"tokens": 100_000},  # longer than it takes to press Ctrl-C
         "stop": {"candidates": 2},
     }
     whole = losses(nas.search(configure("whole", **changes)))
     plain = configure(**changes).to_plain()
     del plain["latency"], plain["workers"]
     run = [sys.executable, "-c", SCRIPT, json.dumps(plain | {"workers": 1})]
-    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(run, **pipes, text=True) as first:
         for line in first.stdout:
             if line.startswith("Progress"):
                 first.send_signal(signal.SIGINT)
                 break
-        _, errors = first.communicate(timeout=60)
+        _, errors = first.communicate("\n", timeout=60)
     assert first.returncode != 0
     assert "SearchInterrupted" in errors
     [left] = nas.open_study("tiny").trials()

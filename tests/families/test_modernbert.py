@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.artifact import Manifest
 from nas.artifact.writing import write_model
-from nas.families import architecture, cost_of
+from nas.families import architecture, cost_of, shape_class
 from nas.families.modernbert.module import attend_window
 from nas.families.modernbert.shape import local_scores
+from nas.space.interval import Interval, highest, lowest
 from nas.training.loop import fresh_network
 
 SPEC = replace(SPECS["classify"], context=300)
@@ -85,8 +86,9 @@ def test_long_folder_is_the_native_model(tmp_path):
 
 @pytest.mark.parametrize("context", [48, 100, 300])
 @pytest.mark.parametrize("window", [8, 32, 64])
-def test_closed_form_cost_knows_the_blocks(context, window):
-    arch = architecture("modernbert", **{**LONG.shape, "window": window})
+@pytest.mark.parametrize("n_head", [1, 2])
+def test_closed_form_cost_knows_the_blocks(context, window, n_head):
+    arch = architecture("modernbert", **{**LONG.shape, "window": window, "n_head": n_head})
     spec = replace(SPEC, context=context)
     network = fresh_network(arch, spec, 0).train()
     network.kernel = "bmm"
@@ -96,7 +98,20 @@ def test_closed_form_cost_knows_the_blocks(context, window):
     assert promised["flops_per_token"] * context == counter.get_total_flops()
     state = 16 * promised["params"]
     measured = saved_bytes(network, [ids_of(context, batch=4), None], spec)
-    assert promised["train_memory_bytes"] == pytest.approx(state + measured, rel=0.15)
+    assert promised["train_memory_bytes"] - state == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.parametrize("context", [1, 40, 100, 512])
+def test_cost_of_an_interval_contains_every_shape_in_it(context):
+    fields = {**LONG.shape, "d_model": 64, "n_head": Interval(1, 4), "window": Interval(8, 96)}
+    fields |= {"n_layer": Interval(1, 5), "global_every": Interval(1, 6)}
+    spec = replace(SPEC, context=context)
+    kind = shape_class("modernbert")
+    bounds = kind.cost(fields, spec, context=context, batch=2)
+    for window, n_layer, every, n_head in product([8, 34, 96], [1, 5], [1, 3, 6], [1, 4]):
+        one = {"window": window, "n_layer": n_layer, "global_every": every, "n_head": n_head}
+        for name, value in kind.cost(fields | one, spec, context=context, batch=2).items():
+            assert lowest(bounds[name]) <= value <= highest(bounds[name]), (name, one)
 
 
 def test_scores_of_a_local_layer_grow_with_the_length():

@@ -20,7 +20,7 @@ def put(plain, path, value):
     [
         ("format_version", 2, "format_version: got 2, .*install a newer nas"),
         ("format_version", ..., "format_version: missing"),
-        ("family", "lama", "family: got 'lama', .*did you mean 'llama'"),
+        ("family", "lama", "family: unknown family 'lama'; .*did you mean 'llama'"),
         ("colour", "red", "colour: unknown key"),
         ("dimensions", ..., "dimensions: missing"),
         ("dimensions.n_head", ..., "dimensions.n_head: missing; give it here or under fixed"),

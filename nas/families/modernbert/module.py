@@ -52,7 +52,8 @@ class Attention(nn.Module):
         heads = self.Wqkv(x_BTD).unflatten(-1, (3 * self.n_head, -1))
         turned = rotate(heads[:, :, : 2 * self.n_head], angles_TP).transpose(1, 2)
         q, k = turned.chunk(2, dim=1)
-        v = heads[:, :, 2 * self.n_head :].transpose(1, 2)
+        # A copy: a view would keep queries and keys from before their turn for the backward pass.
+        v = heads[:, :, 2 * self.n_head :].transpose(1, 2).contiguous()
         if self.window // 2 >= x_BTD.shape[1] - 1 or not self.window:
             mixed = attend(q, k, v, causal=False, kernel=kernel, mask_BS=mask_BT)
         else:

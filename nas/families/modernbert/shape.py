@@ -89,7 +89,8 @@ class ModernBertShape(PlainShape):
         # Inputs of norms, of attention, of its projection back and of the feed-forward; queries,
         # keys and values, turned; GeGLU's halves, the activated one and their product.
         kept = n_layer * (8 * d_model + 4 * d_ff + 4)
-        saved = context * (kept + 4 * d_model + 4) + n_head * scores
+        spread = n_local * d_model * spread_tokens(fields["window"], context)
+        saved = context * (kept + 4 * d_model + 4) + n_head * scores + spread
         return columns(
             params=n_layer * (matrices + 2 * d_model) + d_model + head,
             embedding=spec.vocab_size * d_model,
@@ -154,6 +155,21 @@ def local_block(window: Any) -> Any:
 
 def local_scores(window: Any, length: int) -> Any:
     """Return how many scores a head of a local layer computes: all, or blocks if they are fewer."""
+    return np.minimum(length * length, 3 * _padded(window, length) * local_block(window))
+
+
+def spread_tokens(window: Any, length: int) -> Any:
+    """Return how many tokens' vectors blocks hold beyond one query, key and value a token.
+
+    A block has copies of the keys and values of three blocks; 0 where there are no blocks.
+    """
+    padded = _padded(window, length)
+    blocked = np.minimum((length * length - 1) // (3 * padded * local_block(window)), 1)
+    return blocked * np.maximum(7 * padded - 3 * length, 0)
+
+
+def _padded(window: Any, length: int) -> Any:
+    """Return the length, rounded up to whole blocks."""
     block = local_block(window)
-    blocks = (length + block - 1) // block
-    return np.minimum(length * length, 3 * blocks * block * block)
+    # The maximum changes no number; an interval of windows alone would reach down to zero.
+    return np.maximum((length + block - 1) // block * block, length)
