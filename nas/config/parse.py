@@ -50,7 +50,7 @@ RECIPE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "label_smoothing": (0, 0.9),
 }
 CLASS_WEIGHTS = ("none", "balanced")
-AUGMENTS = ("none", "shift", "shift_flip")
+AUGMENTS = ("none", "flip", "shift", "shift_flip")
 
 
 def check_study_name(name: str) -> str:

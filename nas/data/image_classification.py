@@ -46,6 +46,7 @@ def prepare_image_classification(request: DataRequest, folder: str | Path) -> Pr
 
 
 def _make(request: DataRequest) -> Draft:
+    source_sha256 = signature(request.sources)
     found = {name: _read(request, source) for name, source in request.sources.items()}
     request, tables = _with_own_splits(request, found)
     by_source = {request.sources[name]: table for name, table in tables.items()}
@@ -70,7 +71,7 @@ def _make(request: DataRequest) -> Draft:
             image_size=size,
             n_channel=channels,
         ),
-        source_sha256=signature(request.sources),
+        source_sha256=source_sha256,
         examples=count,
         tokens=count,
         arrays=arrays,

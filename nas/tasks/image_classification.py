@@ -67,13 +67,12 @@ class ImageClassification:
         """Return the images of a step, augmented as the recipe says."""
         rows = self._order(step)
         pixels = np.asarray(self._pixels[rows])
-        if self.recipe.augment != "none":
-            rng = np.random.default_rng([self.seed, 1, step])
+        rng = np.random.default_rng([self.seed, 1, step])
+        if "shift" in self.recipe.augment:
             pixels = _shifted(pixels, rng)
-            if self.recipe.augment == "shift_flip":
-                pixels = np.where(
-                    rng.random(len(rows))[:, None, None, None] < 0.5, pixels[:, :, ::-1], pixels
-                )
+        if "flip" in self.recipe.augment:
+            is_flipped = rng.random(len(rows))[:, None, None, None] < 0.5
+            pixels = np.where(is_flipped, pixels[:, :, ::-1], pixels)
         return ImageBatch(pixels, self._labels[rows])
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> Tensor:
