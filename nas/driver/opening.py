@@ -112,7 +112,9 @@ def slots_of(config: StudyConfig) -> int:
 
 def recipe_of(config: StudyConfig) -> Recipe:
     """Return the recipe of a study's candidates, with everything open decided."""
-    return config.recipe.resolve(auto_rate(config.recipe.tokens_per_step), config.budget.tokens)
+    recipe, head = config.recipe, task_class(config.task.name).head
+    rate = auto_rate(head, context=recipe.context, batch=recipe.batch)
+    return recipe.resolve(rate, config.budget.tokens)
 
 
 def spec_of(config: StudyConfig, prepared: PreparedData) -> TaskSpec:

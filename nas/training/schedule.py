@@ -13,14 +13,29 @@ from nas.records import Recipe
 BASE_RATE = 8e-3
 BASE_BATCH_TOKENS = 512
 BASE_WIDTH = 24
+# Of models that read whole examples the base rate at this many a step. Measured, 30,000 examples,
+# one seed each, at 1e-3, 2e-3, 4e-3 and 8e-3: accuracy on SST-2 with ModernBERT of 2 layers of 64
+# .747 .775 .794 -, with BERT .768 .780 - -; on 10,000 of Fashion-MNIST with ViT of 4 layers of 96
+# .735 .758 .759 .771; BLEU on Multi30k with 3 + 3 layers of 128 at 3e-3, 6e-3, 12e-3 13.0 14.9 9.6.
+EXAMPLE_RATE = 4e-3
+BASE_BATCH_EXAMPLES = 32
 
 
-def auto_rate(tokens_per_step: int) -> float:
-    """Return the base rate for a batch: it grows with the square root of the batch.
+def auto_rate(head: str, *, context: int, batch: int) -> float:
+    """Return the base rate of a head for a batch: it grows with the square root of the batch.
+
+    A batch of language counts in tokens, since each is a target; any other in examples.
+
+    Args:
+        head: One of `records.HEADS`.
+        context: Tokens of an example.
+        batch: Examples a step.
 
     Source: Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022.
     """
-    return BASE_RATE * math.sqrt(tokens_per_step / BASE_BATCH_TOKENS)
+    if head == "causal_lm":
+        return BASE_RATE * math.sqrt(context * batch / BASE_BATCH_TOKENS)
+    return EXAMPLE_RATE * math.sqrt(batch / BASE_BATCH_EXAMPLES)
 
 
 def width_factor(d_model: int) -> float:

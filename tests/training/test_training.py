@@ -110,7 +110,12 @@ def test_before_the_cooldown_the_rate_knows_nothing_of_the_budget():
 
 def test_matrices_learn_slower_where_the_model_is_wider(make_job):
     assert [width_factor(width) for width in (16, 24, 48, 96)] == [1, 1, 0.5, 0.25]
-    assert auto_rate(4 * 512) == 2 * auto_rate(512)
+    rate = auto_rate("causal_lm", context=64, batch=8)
+    assert auto_rate("causal_lm", context=64, batch=32) == 2 * rate
+    assert auto_rate("causal_lm", context=256, batch=8) == 2 * rate
+    rate = auto_rate("classify", context=64, batch=8)
+    assert auto_rate("classify", context=64, batch=32) == 2 * rate
+    assert auto_rate("classify", context=256, batch=8) == rate
 
 
 def test_only_matrices_decay(make_job):
