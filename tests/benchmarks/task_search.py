@@ -174,7 +174,7 @@ SETS = {
     "movielens": Subject(
         movielens, "builtin:name-log", 10, "hit_rate_10",
         {
-            "space": "llama_tiny",
+            "space": "llama_items",
             "task": {"name": "sequential_recommendation"},
             "recipe": {"context": 32, "batch": 32, "dropout": 0.3, "token_dropout": 0.1,
                        "early_stop": 8},
