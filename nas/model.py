@@ -119,9 +119,14 @@ class Model(nn.Module):
             seed: The same seed gives the same continuation.
 
         Raises:
-            InputError: If an argument is out of range, or the prompt has ids that the model does
-                not know.
+            InputError: If the model is none of language, an argument is out of range, or the
+                prompt has ids that the model does not know.
         """
+        if self.task_spec.head != "causal_lm":
+            raise InputError(
+                f"a {self.task_spec.task} model does not go on with a text; call it with its "
+                "inputs for logits"
+            )
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise InputError(f"max_new_tokens: got {max_new_tokens!r}, expected an integer >= 1")
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)

@@ -137,7 +137,7 @@ class Recipe:
     token_dropout: float = 0.0  # share of an input's tokens that are hidden
     label_smoothing: float = 0.0  # share of each target that is spread over all classes
     class_weights: str = "none"  # or balanced: rare classes count more
-    augment: str = "none"  # of images: shift or shift_flip
+    augment: str = "none"  # of images: flip, shift or shift_flip
     early_stop: int = 0  # measurements without a better one after which training ends; 0: never
 
     @property

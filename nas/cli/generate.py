@@ -57,7 +57,7 @@ def generate(
         row = found.best() if candidate is None else find_candidate(found, candidate)
         folder = model_folder(found, row)
         model, how = load(folder, device=device), f"{how}, #{row.number}: {shown_path(folder)}"
-    if model.tokenizer is None:
+    if model.task_spec.head == "causal_lm" and model.tokenizer is None:
         raise ArtifactError(f"{model.folder}: has no tokenizer.json; text needs one")
     text = model.generate(
         prompt,

@@ -36,7 +36,8 @@ def search(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A text file (.gz too), a folder of them, or builtin:NAME.", show_default=False
+            help="A file, a folder, or builtin:NAME; which kinds depends on the task.",
+            show_default=False,
         ),
     ] = None,
     space: Annotated[
@@ -46,7 +47,8 @@ def search(
         ),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="auto, random or tpe.", show_default=False)
+        str | None,
+        typer.Option(help="auto, random, tpe, or your own package.module:Name.", show_default=False),
     ] = None,
     candidates: Annotated[
         int | None, typer.Option(help="Stop after this many candidates.", show_default=False)

@@ -160,7 +160,7 @@ def _read_npz(path: Path) -> Images:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: empty; there is nothing to learn from")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         raise DataError(f"{path}: not a readable npz file of plain arrays ({error})") from error

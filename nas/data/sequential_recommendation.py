@@ -56,6 +56,8 @@ def _make(request: DataRequest) -> Draft:
     log = _read(request)
     if not log.sequences:
         raise DataError(f"{request.name}: no user has 3 events or more; give a longer log")
+    if taken := set(SPECIAL) & set(log.items):
+        raise DataError(f"{request.name}: an item is called '{taken.pop()}', which is padding here")
     tokenizer = bpe.word_tokenizer(log.items, SPECIAL)
     vocab_size = len(log.items) + len(SPECIAL)
     rows = [sequence + len(SPECIAL) for sequence in log.sequences]

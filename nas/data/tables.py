@@ -74,8 +74,9 @@ def _cell_rows(path: Path, text: str, suffix: str, columns: Wanted) -> Iterator[
     first_line, header = next(lines)
     known = {name for names in columns.values() for name in names}
     if not known & set(header) and len(header) == len(columns):
-        yield first_line, dict(zip(columns, header, strict=True))
-        header = list(columns)
+        columns_given = [names[0] for names in columns.values()]
+        yield first_line, dict(zip(columns_given, header, strict=True))
+        header = columns_given
     if len(set(header)) < len(header):
         doubled = next(name for name in header if header.count(name) > 1)
         raise DataError(f"{path}: line {first_line}: two columns are called '{doubled}'")
@@ -125,7 +126,7 @@ def _match(path: Path, cells: Mapping[str, Any], columns: Wanted) -> dict[str, s
     """Return what the file calls each column that is wanted."""
     names = {}
     for name, accepted in columns.items():
-        theirs = next((one for one in (*accepted, name) if one in cells), None)
+        theirs = next((one for one in accepted if one in cells), None)
         if theirs is None:
             raise DataError(
                 f"{path}: no column for the {name}; expected {' or '.join(accepted)}, the file has "
