@@ -53,7 +53,17 @@ class Model(nn.Module):
         self.register_load_state_dict_pre_hook(_add_wrapper)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
-        """Return the logits for the inputs of the model's head (see `records.HEADS`)."""
+        """Return the logits for the inputs of the model's head (see `records.HEADS`).
+
+        Raises:
+            InputError: If a text has more tokens than the model has positions.
+        """
+        longest = max((tensor.shape[1] for tensor in inputs if tensor is not None), default=0)
+        if self.task_spec.head != "classify_image" and longest > self.task_spec.context:
+            raise InputError(
+                f"got {longest} tokens, the model has positions for {self.task_spec.context}; "
+                "cut the input"
+            )
         logits: Tensor = self.network(*inputs)
         return logits
 

@@ -261,3 +261,14 @@ def test_verified_load_and_generation_on_a_gpu(folder: Path) -> None:
     on_cpu = load_folder(folder, device="cpu")
     options = {"max_new_tokens": 30, "temperature": 0}
     assert loaded.generate("Hi", **options) == on_cpu.generate("Hi", **options)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_input_beyond_the_positions_is_refused(family):
+    model = nas.build(
+        nas.architecture(family, n_layer=1, d_model=16, n_head=2, d_ff=16),
+        nas.TaskSpec(task="language_modeling", head="causal_lm", vocab_size=20, context=8),
+    )
+    assert model(torch.zeros(1, 8, dtype=torch.int64)).shape == (1, 8, 20)
+    with pytest.raises(nas.NasError, match="got 9 tokens, the model has positions for 8; cut"):
+        model(torch.zeros(1, 9, dtype=torch.int64))

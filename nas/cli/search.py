@@ -20,7 +20,7 @@ def search(
         typer.Argument(
             metavar="[STUDY]",
             help="A study file, a study's folder, the name of one in ./studies, or a shipped "
-            "name; quickstart if left out.",
+            "name; if left out, the shipped one of the --task, or quickstart.",
             show_default=False,
         ),
     ] = None,

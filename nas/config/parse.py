@@ -28,6 +28,7 @@ from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
 from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
 from nas.families import shape_class
+from nas.plugins import import_own, is_own
 from nas.records import TaskSpec
 from nas.space import SearchSpace, load_space
 from nas.tasks import Task, task_class
@@ -87,7 +88,6 @@ def config_from_plain(
     task, kind = _read_task(reader.mapping("task"))
     recipe = _read_recipe(reader.mapping("recipe", optional=True), kind.context)
     latency = _read_latency(reader, recipe.context)
-    known_strategies = None if strategies is None else [AUTO, *strategies]
     config = StudyConfig(
         name=check_study_name(name),
         space=space,
@@ -99,7 +99,7 @@ def config_from_plain(
         finalists=_read_finalists(reader.mapping("finalists", optional=True)),
         stop=_read_stop(reader),
         latency=latency,
-        strategy=reader.text("strategy", choices=known_strategies, default=AUTO),
+        strategy=_read_strategy(reader, strategies),
         executor=reader.text("executor", choices=executors, default="processes"),
         workers=_optional_integer(reader, "workers"),
         device=_read_device(reader, AUTO),
@@ -266,6 +266,19 @@ def _read_rungs(reader: Reader, tokens: int) -> tuple[int, ...] | None:
     if sorted(set(rungs)) != list(rungs) or rungs[-1:] != (tokens,):
         reader.fail("rungs", f"got {list(rungs)}, expected ascending tokens that end at {tokens}")
     return rungs
+
+
+def _read_strategy(reader: Reader, known: Collection[str] | None) -> str:
+    name = reader.text("strategy", default=AUTO)
+    if known is None:
+        return name
+    if is_own(name):
+        try:
+            import_own(name)
+        except NotFoundError as error:
+            reader.fail("strategy", str(error))
+        return name
+    return reader.text("strategy", choices=[AUTO, *known], default=AUTO)
 
 
 def _read_finalists(reader: Reader) -> FinalistsConfig:

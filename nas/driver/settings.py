@@ -46,7 +46,8 @@ def find_settings(
 
     Args:
         study: A study file's path, the name of one in the studies folder or of a shipped one, or
-            of a stored study; None: the shipped quickstart.
+            of a stored study; None: the shipped study of the task that `overrides` name, or
+            quickstart.
         name: What the study is to be called.
         overrides: Values for dotted keys.
         fresh: Whether an existing study is moved aside.
@@ -54,7 +55,8 @@ def find_settings(
     Raises:
         InputError: If there is no such study, or a setting is wrong.
     """
-    wanted, overrides = study or QUICKSTART, overrides or {}
+    overrides = overrides or {}
+    wanted = study or _shipped_for(overrides.get("task.name"))
     _check_not_a_url(wanted)
     stored, own_file, shipped = _stored(wanted), _own_file(wanted), _is_shipped(wanted)
     data = overrides.get("task.data")
@@ -69,6 +71,15 @@ def find_settings(
         wanted, name=name, overrides=overrides, strategies=STRATEGIES, executors=EXECUTORS
     )
     return Settings(config=config, how=f"study {config.name} by the study file {how}")
+
+
+def _shipped_for(task: str | None) -> str:
+    """Return the shipped study of a task; of language modelling, or one unknown, quickstart."""
+    if task is not None:
+        for name in shipped_names("studies"):
+            if load_config(name).task.name == task:
+                return name
+    return QUICKSTART
 
 
 def name_from_data(data: str) -> str:

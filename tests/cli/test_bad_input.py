@@ -7,6 +7,7 @@ from nas.cli import main
 from nas.errors import NasError
 
 SEARCH = ("search", "tiny.yaml")
+CLASSIFY = ("search", "--task", "text_classification", "--data")
 
 
 def refused(found, *words):
@@ -38,6 +39,17 @@ def refused(found, *words):
         ((*SEARCH, "--data", "empty.txt"), ["empty.txt: empty"]),
         ((*SEARCH, "--data", "short.txt"), ["short.txt"]),
         ((*SEARCH, "--data", "builtin:python-doc"), ["did you mean 'python-docs'?"]),
+        ((*SEARCH, "--strategy", "nowhere.at:All"), ["no module 'nowhere'"]),
+        ((*SEARCH, "--task", "text_classification"), ["'llama' does not serve", "no classify head"]),
+        ((*CLASSIFY, "nothere.csv"), ["nothere.csv: no such file"]),
+        ((*CLASSIFY, "notes.txt"), ["notes.txt: a table is a .csv, .tsv, .jsonl file"]),
+        ((*CLASSIFY, "columns.csv"), ["columns.csv: no column for the text", "words"]),
+        ((*CLASSIFY, "one.csv"), ["one.csv: every example of train is 'a'; two classes or more"]),
+        ((*CLASSIFY, "one.csv", "--set", "task.long_inputs=cut"), ["task.long_inputs", "chunk"]),
+        ((*CLASSIFY, "one.csv", "--set", "objectives=[val_bleu]"), ["objectives[0]", "val_acc"]),
+        (("search", "--task", "image_classification", "--data", "."), ["no pictures in class"]),
+        (("search", "--task", "sequence_to_sequence", "--data", "gap.csv"), ["an empty target"]),
+        (("search", "--task", "sequential_recommendation", "--data", "one.csv"), ["for the user"]),
         (("search", "nope"), ["no study file 'nope'"]),
         (("search", "nope.yaml"), ["nope.yaml: cannot be read"]),
         (("search", "doubled.yaml"), ["doubled.yaml", "keep"]),
@@ -61,6 +73,9 @@ def refused(found, *words):
 )
 def test_mistake_before_there_is_a_study_gets_one_line(nas, empty_place, arguments, words):
     (empty_place / "empty.txt").write_text("")
+    (empty_place / "columns.csv").write_text("words,class\nsome,a\n")
+    (empty_place / "one.csv").write_text("text,label\n" + "some,a\n" * 40)
+    (empty_place / "gap.csv").write_text("source,target\nsome,more\nsome, \n")
     (empty_place / "short.txt").write_text("ab")
     (empty_place / "doubled.yaml").write_text("keep: 1\nkeep: 2\n")
     refused(nas(*arguments), *words)
@@ -127,3 +142,14 @@ def test_debug_shows_the_traceback(place, monkeypatch):
     monkeypatch.setenv("NAS_DEBUG", "1")
     with pytest.raises(NasError, match="no study 'nope'"):
         main(["trials", "nope"])
+
+
+def test_a_model_that_writes_no_text_says_so(nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shape = package.architecture("bert", n_layer=1, d_model=16, n_head=2, d_ff=16)
+    spec = package.TaskSpec(
+        task="text_classification", head="classify", vocab_size=50, context=8, labels=("a", "b"),
+        bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    package.save(package.build(shape, spec), tmp_path / "model")
+    refused(nas("generate", "model"), "a text_classification model does not go on with a text")
