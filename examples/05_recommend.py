@@ -33,7 +33,9 @@ def main() -> None:
         logits = model(torch.tensor([history], device=model.device))[0, -1]
     logits[[0, *history]] = -torch.inf  # padding, and what was taken before
     print("\nafter ", *(model.tokenizer.id_to_token(item) for item in history[-5:]))
-    print("comes ", *(model.tokenizer.id_to_token(item) for item in logits.topk(5).indices.tolist()))
+    print(
+        "comes ", *(model.tokenizer.id_to_token(item) for item in logits.topk(5).indices.tolist())
+    )
 
 
 main()  # without a guard on __name__: workers do not import this script

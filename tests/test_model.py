@@ -11,6 +11,7 @@ from nas.device import resolve_device
 from nas.errors import ArtifactError, DeviceError, InputError, ShapeError
 from nas.families import architecture
 from nas.model import Model, load_folder, save
+from nas.model import build as fresh
 from nas.records import TaskSpec
 
 SPEC = TaskSpec(
@@ -265,10 +266,10 @@ def test_verified_load_and_generation_on_a_gpu(folder: Path) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_input_beyond_the_positions_is_refused(family):
-    model = nas.build(
-        nas.architecture(family, n_layer=1, d_model=16, n_head=2, d_ff=16),
-        nas.TaskSpec(task="language_modeling", head="causal_lm", vocab_size=20, context=8),
+    model = fresh(
+        architecture(family, n_layer=1, d_model=16, n_head=2, d_ff=16),
+        TaskSpec(task="language_modeling", head="causal_lm", vocab_size=20, context=8),
     )
     assert model(torch.zeros(1, 8, dtype=torch.int64)).shape == (1, 8, 20)
-    with pytest.raises(nas.NasError, match="got 9 tokens, the model has positions for 8; cut"):
+    with pytest.raises(InputError, match="got 9 tokens, the model has positions for 8; cut"):
         model(torch.zeros(1, 9, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""A user's own family and task, named `package.module:Name`, work as the built-in ones do."""
+"""A user's own family, task and strategy, named `package.module:Name`, work as the built-in ones do."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from nas.families import FAMILIES
 from nas.plugins import resolve
 
 MODULE = '''
-"""A family and a task that stand outside nas."""
+"""A family, a task and a strategy that stand outside nas."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from nas.families.gpt2.module import Gpt2
 from nas.families.gpt2.shape import Gpt2Shape
+from nas.strategies.random import RandomStrategy
 from nas.tasks.language_modeling import LanguageModeling
 
 
@@ -50,6 +51,15 @@ class Backwards(LanguageModeling):
 
     def batch(self, step):
         return super().batch(step)[:, ::-1].copy()
+
+
+class Deepest(RandomStrategy):
+    """Draws until a shape has two layers."""
+
+    def propose(self, history, number):
+        while (drawn := super().propose(history, number)).shape["n_layer"] != 2:
+            number += 1000
+        return drawn
 '''
 STUDY = {
     "format_version": 1,
@@ -65,6 +75,7 @@ STUDY = {
     "per_candidate": {"tokens": 640},
     "finalists": {"top": 1, "seeds": 1},
     "stop": {"candidates": 2},
+    "strategy": "own:Deepest",
     "executor": "processes",
     "workers": 1,
 }
@@ -76,6 +87,7 @@ except nas.NasError as error:
     print(error)
 model = nas.load("mine", trust=True, verify=True)
 print(type(model.network).__name__, model.task_spec.task)
+print([row.shape["n_layer"] for row in nas.open_study("mine").trials(role="search", sort="number")])
 """
 
 
@@ -93,10 +105,11 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     assert search.returncode == 0, search.stderr
     loaded = run(tmp_path, "-c", LOAD)
     assert loaded.returncode == 0, loaded.stderr
-    refused, found = loaded.stdout.splitlines()
+    refused, found, depths = loaded.stdout.splitlines()
     assert "its family 'own:LoudShape' is code outside nas" in refused
     assert "trust=True" in refused
     assert found == "Loud own:Backwards"
+    assert depths == "[1, 2]", "the reference, then the strategy's"
     shown = run(tmp_path, "-m", "nas", "trials", "mine")
     assert shown.returncode == 0, shown.stderr
 

@@ -1,7 +1,7 @@
 """The README's code blocks run as they stand, in order, in one folder.
 
 A block under `<!-- test: run -->` is run, one under `<!-- test: file NAME -->` is written to that
-file. The budget is small because the folder has a `quickstart` study file of its own.
+file. The budget is small because the folder has study files of its own.
 """
 
 import os
@@ -30,6 +30,15 @@ finalists: {top: 1, seeds: 2}
 stop: {candidates: 3}
 keep: 5
 """
+CLASSIFY = """\
+format_version: 1
+space: bert_tiny
+task: {name: text_classification, data: "builtin:docstrings", vocab_size: 300}
+recipe: {context: 16, batch: 8}
+per_candidate: {examples: 64}
+finalists: {top: 1, seeds: 1}
+stop: {candidates: 2}
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,9 @@ def folder(tmp_path_factory):
     (folder / "studies").mkdir()
     (folder / "search_spaces").mkdir()
     (folder / "studies" / "quickstart.yaml").write_text(QUICKSTART)
+    (folder / "studies" / "classify_docstrings.yaml").write_text(CLASSIFY)
+    rows = "".join(f"number {n} is fine,{'ab'[n % 2]}\n" for n in range(60))
+    (folder / "reviews.csv").write_text(f"text,label\n{rows}")
     return folder
 
 
@@ -111,7 +123,8 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 
 def test_table_of_layers_is_the_one_that_is_held():
-    rows = re.findall(r"^\| ((?:`\w+` )+)\|", README, re.MULTILINE)
+    table = README[README.index("| in `nas/` | |") :]
+    rows = re.findall(r"^\| ((?:`\w+` )+)\|", table, re.MULTILINE)
     assert [set(re.findall(r"\w+", row)) for row in rows] == list(LAYERS)
 
 

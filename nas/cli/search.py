@@ -48,7 +48,9 @@ def search(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="auto, random, tpe, or your own package.module:Name.", show_default=False),
+        typer.Option(
+            help="auto, random, tpe, or your own package.module:Name.", show_default=False
+        ),
     ] = None,
     candidates: Annotated[
         int | None, typer.Option(help="Stop after this many candidates.", show_default=False)

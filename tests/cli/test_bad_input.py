@@ -40,7 +40,10 @@ def refused(found, *words):
         ((*SEARCH, "--data", "short.txt"), ["short.txt"]),
         ((*SEARCH, "--data", "builtin:python-doc"), ["did you mean 'python-docs'?"]),
         ((*SEARCH, "--strategy", "nowhere.at:All"), ["no module 'nowhere'"]),
-        ((*SEARCH, "--task", "text_classification"), ["'llama' does not serve", "no classify head"]),
+        (
+            (*SEARCH, "--task", "text_classification"),
+            ["'llama' does not serve", "no classify head"],
+        ),
         ((*CLASSIFY, "nothere.csv"), ["nothere.csv: no such file"]),
         ((*CLASSIFY, "notes.txt"), ["notes.txt: a table is a .csv, .tsv, .jsonl file"]),
         ((*CLASSIFY, "columns.csv"), ["columns.csv: no column for the text", "words"]),
