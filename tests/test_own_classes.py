@@ -1,4 +1,4 @@
-"""A user's own family, task and strategy, named `package.module:Name`, work as the built-in ones do."""
+"""A user's own family, task and strategy, `package.module:Name`, work as the built-in ones do."""
 
 from __future__ import annotations
 

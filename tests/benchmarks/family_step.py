@@ -53,7 +53,9 @@ CASES = {
     "gpt2": Case("gpt2_small", "language_modeling", "builtin:python-docs", 128, 16),
     "bert": Case("bert_small", "text_classification", "builtin:docstrings", 64, 32),
     "modernbert": Case("modernbert_small", "text_classification", "builtin:docstrings", 64, 32),
-    "blenderbot": Case("blenderbot_small", "sequence_to_sequence", "builtin:function-names", 32, 32),
+    "blenderbot": Case(
+        "blenderbot_small", "sequence_to_sequence", "builtin:function-names", 32, 32
+    ),
     "vit": Case(
         "vit_small", "image_classification", "builtin:digits", 1, 32, {"image_size": 28}
     ),

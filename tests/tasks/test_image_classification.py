@@ -27,7 +27,7 @@ def images(count, size=8):
 
 @pytest.mark.parametrize("augment", ["none", "flip", "shift", "shift_flip"])
 def test_augmentation_does_what_it_is_called(tmp_path, augment):
-    pixels, labels = images(1, 8)
+    pixels, _ = images(1, 8)
     prepared = prepare(
         tmp_path,
         x_train=np.repeat(pixels, 64, axis=0),
