@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
+IGNORED = -100  # a target that no loss counts
+
 # Batches among which examples are sorted by length: fewer pads, and every epoch another company.
 POOL = 16
 # Tokens of one measuring batch: large enough for full products, small enough for a cache.
@@ -99,6 +101,26 @@ def to_device(array: NDArray[Any], network: nn.Module) -> Tensor:
     import torch
 
     return torch.from_numpy(array).to(device_of(network), non_blocking=True)
+
+
+def token_loss(logits_MV: Tensor, targets_M: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy in nats over the targets that are not `IGNORED`.
+
+    Args:
+        logits_MV: One row a token.
+        targets_M: The right tokens.
+        smoothing: Share of each target that is spread over the vocabulary.
+    """
+    import torch.nn.functional as F
+
+    from nas.families.cpu_training import trains_on_cpu
+    from nas.families.cross_entropy import mean_cross_entropy
+
+    if trains_on_cpu(logits_MV):
+        return mean_cross_entropy(logits_MV, targets_M, smoothing)
+    return F.cross_entropy(
+        logits_MV.float(), targets_M, ignore_index=IGNORED, label_smoothing=smoothing
+    )
 
 
 def class_loss(logits_BC: Tensor, labels_B: Tensor, smoothing: float, weights: Any) -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nas.data import DataRequest, Option, PreparedData
 from nas.data.language_modeling import OPTIONS, TASK, prepare_language_modeling
 from nas.records import Recipe
-from nas.tasks.batches import EVAL_BATCH_TOKENS
+from nas.tasks.batches import EVAL_BATCH_TOKENS, token_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,9 +110,7 @@ def _cut(tokens: NDArray[np.uint16], starts: NDArray[np.int64], context: int) ->
 
 def _mean_loss(network: nn.Module, batch: NDArray[np.int64]) -> Tensor:
     import torch
-    import torch.nn.functional as F
 
     device = next(network.parameters()).device
     ids = torch.from_numpy(batch).to(device, non_blocking=True)
-    logits_BTV = network(ids[:, :-1])
-    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), ids[:, 1:].flatten())
+    return token_loss(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())

@@ -16,12 +16,20 @@ from nas.data import DataRequest, Option, PreparedData
 from nas.data.rows import Ragged
 from nas.data.sequence_to_sequence import OPTIONS, TASK, prepare_sequence_to_sequence
 from nas.records import Recipe
-from nas.tasks.batches import Ints, Order, in_batches, pad_rows, spread, to_device
+from nas.tasks.batches import (
+    IGNORED,
+    Ints,
+    Order,
+    in_batches,
+    pad_rows,
+    spread,
+    to_device,
+    token_loss,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-IGNORED = -100  # a target that no loss counts
 # Sources of val that are decoded in a measurement: BLEU and chrF of val are for a glance, and
 # decoding costs as much as some training. Of test all are.
 DECODED_OF_VAL = 128
@@ -70,8 +78,8 @@ class SequenceToSequence:
 
     def loss(self, network: nn.Module, batch: PairBatch) -> Tensor:
         """Return the mean cross-entropy of the targets' tokens in nats."""
-        total, count = _loss(network, batch, self.recipe.label_smoothing)
-        return total / count
+        logits_MV, targets_M = _predicted(network, batch)
+        return token_loss(logits_MV, targets_M, self.recipe.label_smoothing)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return the loss of a split, and BLEU and chrF (0 to 100) of greedy decoding.
@@ -87,8 +95,10 @@ class SequenceToSequence:
         taken = spread(len(sources), max_tokens // self.prepared.spec.context)
         total, count = 0.0, 0
         for rows in in_batches(taken, sources.lengths + targets.lengths):
-            loss, tokens = _loss(network, self._pairs(sources, targets, rows), 0.0)
-            total, count = total + float(loss), count + tokens
+            pairs = self._pairs(sources, targets, rows)
+            tokens = int((pairs.targets_BT != IGNORED).sum())
+            total += float(token_loss(*_predicted(network, pairs))) * tokens
+            count += tokens
         decoded = taken if split == "test" else taken[spread(len(taken), DECODED_OF_VAL)]
         return {"loss": total / count, **self._written(network, sources, targets, decoded)}
 
@@ -141,17 +151,8 @@ class SequenceToSequence:
         return pad
 
 
-def _loss(network: nn.Module, batch: PairBatch, smoothing: float) -> tuple[Tensor, int]:
-    """Return the sum of the cross-entropies in nats, and the number of tokens."""
-    import torch.nn.functional as F
-
+def _predicted(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    """Return the logits of all places of the targets, (B * T, V), and the targets."""
     ids, mask, decoder_ids, targets = (to_device(array, network) for array in batch)
     logits_BTV = network(ids, None if batch.mask_BS.all() else mask, decoder_ids)
-    total = F.cross_entropy(
-        logits_BTV.flatten(0, 1).float(),
-        targets.flatten(),
-        ignore_index=IGNORED,
-        label_smoothing=smoothing,
-        reduction="sum",
-    )
-    return total, int((batch.targets_BT != IGNORED).sum())
+    return logits_BTV.flatten(0, 1), targets.flatten()

@@ -21,12 +21,19 @@ from nas.data.sequential_recommendation import (
 )
 from nas.records import Recipe
 from nas.tasks import metrics
-from nas.tasks.batches import Ints, Order, in_batches, pad_rows, spread, to_device
+from nas.tasks.batches import (
+    IGNORED,
+    Ints,
+    Order,
+    in_batches,
+    pad_rows,
+    spread,
+    to_device,
+    token_loss,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-IGNORED = -100  # a target that no loss counts
 
 
 class SequentialRecommendation:
@@ -80,16 +87,9 @@ class SequentialRecommendation:
 
     def loss(self, network: nn.Module, batch: tuple[Ints, Ints]) -> Tensor:
         """Return the mean cross-entropy of the next items in nats."""
-        import torch.nn.functional as F
-
         items, targets = (to_device(array, network) for array in batch)
-        loss: Tensor = F.cross_entropy(
-            network(items).flatten(0, 1).float(),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self.recipe.label_smoothing,
-        )
-        return loss
+        logits_MV = network(items).flatten(0, 1)
+        return token_loss(logits_MV, targets.flatten(), self.recipe.label_smoothing)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return the loss of each history's last item, and hit rate and NDCG at 10.

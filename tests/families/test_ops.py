@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from nas.families import architecture, cost_of, module_class, shape_of
 from nas.families import cpu_training as fast
+from nas.families.cross_entropy import IGNORED, mean_cross_entropy
 from nas.families.llama import shape as llama_shape
 from nas.families.ops import attend, rms_norm, rotary_angles, split_heads, swiglu
 from nas.records import TaskSpec
@@ -59,7 +60,7 @@ def test_attention_and_its_gradients_are_torch_s(length, n_head, n_kv_head):
 
 @pytest.mark.parametrize("scores", [1, 2**13])
 def test_attention_is_the_same_in_pieces_of_any_size(monkeypatch, scores):
-    monkeypatch.setattr(fast, "PIECE_SCORES", scores)
+    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(scores=scores))
     assert_same_function(
         lambda *x: fast.add_attention(*x, 4, THETA, EPS),
         lambda *x: plain_attention(*x, 4, kernel="bmm"),
@@ -73,7 +74,7 @@ def feed_forward_inputs() -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("positions", [1536, 10, 1])
 def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, positions):
-    monkeypatch.setattr(fast, "PART_POSITIONS", positions)
+    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(positions=positions))
     assert_same_function(
         lambda x, norm, up, down: fast.add_feed_forward(x, norm, up, down, EPS),
         lambda x, norm, up, down: x + F.linear(swiglu(F.linear(rms_norm(x, norm, EPS), up)), down),
@@ -83,7 +84,7 @@ def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, positions):
 
 @pytest.mark.parametrize("positions", [1536, 10])
 def test_dropout_factors_reach_updates_only(monkeypatch, positions):
-    monkeypatch.setattr(fast, "PART_POSITIONS", positions)
+    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(positions=positions))
     inputs = feed_forward_inputs()
     keep = F.dropout(torch.ones_like(inputs[0]), 0.5)
     assert_same_function(
@@ -209,8 +210,29 @@ def test_training_memory_is_within_15_percent_of_what_is_saved(context, batch, f
 
 
 def test_the_closed_form_knows_the_pieces_of_attention():
-    assert llama_shape.QUERY_BLOCK == fast.QUERY_BLOCK
+    assert fast.QUERY_BLOCKS[4] == llama_shape.QUERY_BLOCK
     for count, length in itertools.product((1, 5, 300), (1, 64, 65, 200)):
-        pieces = list(fast._pieces(count, length))
+        pieces = list(fast._pieces(torch.empty(count, length, 1)))
         assert sum((h.stop - h.start) * (q.stop - q.start) for h, q, _ in pieces) == count * length
         assert all(k.start == 0 and k.stop == q.stop for _, q, k in pieces)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mean_cross_entropy_and_its_gradient_are_torch_s(smoothing, dtype):
+    logits = draw(9, 7, scale=4.0).to(dtype)
+    targets = torch.tensor([0, 6, IGNORED, 3, 3, 1, IGNORED, 2, 5])
+    assert_same_function(
+        lambda x: mean_cross_entropy(x, targets, smoothing),
+        lambda x: F.cross_entropy(x.float(), targets, label_smoothing=smoothing),
+        [logits.detach().requires_grad_()],
+        close=2e-5 if dtype == torch.float32 else 4e-3,
+    )
+
+
+def test_cross_entropy_of_an_impossible_target_is_finite_and_pushes_it_up():
+    logits = torch.tensor([[500.0, 0.0]], requires_grad=True)
+    loss = mean_cross_entropy(logits, torch.tensor([1]))
+    loss.backward()
+    assert 87 < loss < 88
+    torch.testing.assert_close(logits.grad, torch.tensor([[1.0, -1.0]]))
