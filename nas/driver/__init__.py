@@ -1,9 +1,9 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes,
-`finalists` compares, `events` is what listeners are told, `limits` says when it is time to end and
-`pace` what that is reckoned from, `stopping` takes interrupts, `retrain` trains a stored candidate
-again.
+`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
+`search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
+says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
+`retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def search(
         if not is_finished(opened):
             _run(opened, listener)
     finally:
-        opened.store.close()
+        opened.close()
     return open_study(opened.folder)
 
 
