@@ -86,11 +86,12 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits no tighter than today's."""
+    """Say whether a study came to its end under limits and finals no less than today's."""
     record: StudyRecord = opened.record
     if record.state != "finished":
         return False
-    return not _raised(record.config["stop"], opened.config.to_plain()["stop"])
+    now = opened.config.to_plain()
+    return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))
 
 
 def _raised(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

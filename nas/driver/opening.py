@@ -196,7 +196,13 @@ def _existing(folder: Path, config: StudyConfig) -> StudyRecord | None:
     if not (folder / DATABASE).exists():
         return None
     with Store.open(folder / DATABASE, create=True) as store:
-        return store.study(config.name) if config.name in store.studies() else None
+        names = store.studies()
+        if names and config.name not in names:  # two in a folder would delete each other's models
+            raise InputError(
+                f"{folder}: holds study '{names[0]}', whose folder was renamed or copied; "
+                "rename it back, or choose another --name"
+            )
+        return store.study(config.name) if names else None
 
 
 def _check_identity(record: StudyRecord, config: StudyConfig) -> None:

@@ -111,6 +111,16 @@ def test_a_finished_study_returns_at_once_and_a_raised_limit_goes_on(configure):
     assert len(more.trials(role="search")) == 6
 
 
+@pytest.mark.parametrize(("more", "seeds"), [({"top": 3}, [1]), ({"seeds": 2}, [1, 2])])
+def test_more_finals_are_held_for_a_finished_study(configure, more, seeds):
+    few = {"top": 1, "seeds": 1}
+    before = losses(nas.search(configure(finalists=few)))
+    after = nas.search(configure(finalists=few | more))
+    assert set(before) < set(losses(after))
+    for group in after.finalists()[:2]:
+        assert [row.seed for row in group.rows] == seeds
+
+
 def test_goes_on_as_an_uninterrupted_search_would(configure):
     nas.search(configure("stepwise", stop={"candidates": 3}))
     stepwise = nas.search(configure("stepwise", stop={"candidates": 12}, strategy="tpe"))
@@ -147,6 +157,16 @@ def test_fresh_moves_the_old_study_aside(configure):
     nas.search(configure(stop={"candidates": 2}, seed=5), fresh=True)
     assert (first.folder.parent / "tiny.1" / "study.db").is_file()
     assert len(nas.open_study("tiny").trials(role="search")) == 2
+
+
+def test_renamed_folder_of_another_study_is_refused(configure):
+    study = nas.search(configure(stop={"candidates": 1}))
+    renamed = study.folder.rename(study.folder.with_name("other"))
+    models = sorted((renamed / "models").iterdir())
+    with pytest.raises(InputError, match=r"other: holds study 'tiny', whose folder was renamed"):
+        nas.search(configure("other"))
+    assert models
+    assert sorted((renamed / "models").iterdir()) == models
 
 
 def test_fresh_with_a_mistake_leaves_the_old_study_where_it_is(configure):
