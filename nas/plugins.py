@@ -14,6 +14,9 @@ from typing import Any
 
 from nas.errors import NotFoundError, nearest
 
+# What every class of a kind has, which tells it from whatever else a user's import string names.
+MARKS = {"family": "cost", "task": "evaluate", "strategy": "propose", "executor": "submit"}
+
 
 def is_own(name: str) -> bool:
     """Say whether a name means a class of the user's own rather than a row of a table."""
@@ -29,10 +32,13 @@ def resolve(table: Mapping[str, str], name: str, *, what: str) -> Any:
         what: What the table holds, for the message.
 
     Raises:
-        NotFoundError: If there is no such row, module or class.
+        NotFoundError: If there is no such row, module or class, or it is none of this kind.
     """
     if is_own(name):
-        return import_own(name)
+        found = import_own(name)
+        if not isinstance(found, type) or not hasattr(found, MARKS[what]):
+            raise NotFoundError(f"'{name}': no class of a {what}: it has no '{MARKS[what]}'")
+        return found
     if name not in table:
         raise NotFoundError(
             f"unknown {what} '{name}'; known: {', '.join(table)}, or your own as "

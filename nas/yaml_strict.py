@@ -143,6 +143,8 @@ class Reader:
         got = self.value(key, expected=expected, default=... if default is None else default)
         if not isinstance(got, str) or not got.strip():
             self.wrong(key, got, expected, _text_hint(got))
+        if "\0" in got:
+            self.wrong(key, got, f"{expected} without zero bytes")
         if known is not None and got not in known:
             self.fail(key, f"got '{got}', expected {expected}{nearest(got, known)}")
         return got

@@ -319,7 +319,7 @@ def test_folder_without_a_database_is_said_to_be_so(tmp_path):
 
 def test_file_that_is_no_study_is_refused(tmp_path):
     (tmp_path / "study.yaml").write_text("format_version: 1\nspace: llama_tiny\n" * 20)
-    with pytest.raises(StoreError, match=r"study\.yaml: file is not a database"):
+    with pytest.raises(InputError, match=r"study\.yaml: is no SQLite file"):
         open_study("study.yaml")
 
 

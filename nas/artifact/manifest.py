@@ -134,6 +134,8 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         _check_trust(folder, manifest.architecture.family, trust)
         shape_of(manifest.architecture)
         _check_task_spec(manifest.task_spec)
+    except ArtifactError:
+        raise
     except (TypeError, OverflowError, InputError) as error:
         raise broken(folder, MANIFEST, str(error)) from error
     return manifest

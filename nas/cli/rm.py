@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ PARTS = frozenset(
         "data",
         "report.html",
         "search.log",
+        "search.lock",
     }
 )
 
@@ -46,6 +48,7 @@ def rm(
         raise InputError("rm: got a database URL; name the study's folder")
     found = open_study(study)
     _check_folder(found.folder)
+    _check_idle(found.folder)
     _show_what_goes(found)
     if not yes and not _confirmed():
         terminal.say("nothing was deleted")
@@ -68,6 +71,13 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _check_idle(folder: Path) -> None:
+    from nas.driver.claim import claim
+
+    with suppress(OSError):  # what cannot be written has no search at work
+        claim(folder).close()
+
+
 def _show_what_goes(study: Study) -> None:
     files = [path for path in study.folder.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
@@ -77,8 +87,6 @@ def _show_what_goes(study: Study) -> None:
         f"{shown_path(study.folder)}: {several(len(rows), 'candidate')}, {several(kept, 'model')}, "
         f"{size(total)}"
     )
-    if study.record.state == "running":
-        terminal.say("its search is running, or was killed: make sure that none is at work")
 
 
 def _confirmed() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,10 +22,18 @@ def shape_words(shape: Mapping[str, Any]) -> str:
 def _field(name: str, value: Any) -> str:
     if value is True or value is False:
         return name if value else f"not-{name}"
-    number = f"{value[0]}..{value[-1]}" if isinstance(value, (tuple, list)) else f"{value}"
+    number = _layers(value) if isinstance(value, (tuple, list)) else f"{value}"
     if name in _AFTER:
         return f"{number}{_AFTER[name]}"
     return f"{_BEFORE.get(name, f'{name}=')}{number}"
+
+
+def _layers(values: Sequence[int]) -> str:
+    """Return the first and the last of numbers that go one way, and all of others."""
+    up = sorted(values)
+    if list(values) in (up, up[::-1]):
+        return f"{values[0]}..{values[-1]}"
+    return ",".join(str(value) for value in values)
 
 
 def count(number: float) -> str:

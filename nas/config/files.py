@@ -73,7 +73,11 @@ def load_config(
     if overrides:
         where += f" with {', '.join(overrides)} set"
     return config_from_plain(
-        plain, where=where, name=name or path.stem, strategies=strategies, executors=executors
+        plain,
+        where=where,
+        name=path.stem if name is None else name,
+        strategies=strategies,
+        executors=executors,
     )
 
 

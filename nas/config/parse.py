@@ -28,7 +28,7 @@ from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
 from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
 from nas.families import shape_class
-from nas.plugins import import_own, is_own
+from nas.plugins import is_own, resolve
 from nas.records import TaskSpec
 from nas.space import SearchSpace, load_space
 from nas.tasks import Task, task_class
@@ -274,7 +274,7 @@ def _read_strategy(reader: Reader, known: Collection[str] | None) -> str:
         return name
     if is_own(name):
         try:
-            import_own(name)
+            resolve({}, name, what="strategy")
         except NotFoundError as error:
             reader.fail("strategy", str(error))
         return name

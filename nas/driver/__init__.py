@@ -1,9 +1,9 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `search` loops, `ledger` writes,
-`finalists` compares, `events` is what listeners are told, `limits` says when it is time to end and
-`pace` what that is reckoned from, `stopping` takes interrupts, `retrain` trains a stored candidate
-again.
+`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
+`search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
+says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
+`retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def search(
         if not is_finished(opened):
             _run(opened, listener)
     finally:
-        opened.store.close()
+        opened.close()
     return open_study(opened.folder)
 
 
@@ -86,11 +86,12 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits no tighter than today's."""
+    """Say whether a study came to its end under limits and finals no less than today's."""
     record: StudyRecord = opened.record
     if record.state != "finished":
         return False
-    return not _raised(record.config["stop"], opened.config.to_plain()["stop"])
+    now = opened.config.to_plain()
+    return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))
 
 
 def _raised(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ mirror; whatever a crash leaves half done is put right at the next start, forwar
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -128,11 +129,14 @@ class Ledger:
         self._delete_other_checkpoints(before, relative)
 
     def checkpoint_of(self, row: CandidateRow) -> CheckpointRef | None:
-        """Return a candidate's checkpoint with an absolute path, None if it is not there."""
+        """Return a candidate's checkpoint with an absolute path, None if it is not there whole.
+
+        Training begins anew then, which costs time; going on would cost the candidate.
+        """
         if row.checkpoint is None:
             return None
         path = self._opened.folder / row.checkpoint.uri
-        return replace(row.checkpoint, uri=str(path)) if path.is_file() else None
+        return replace(row.checkpoint, uri=str(path)) if _is_whole(path, row.checkpoint) else None
 
     def keep_only(self, wanted: set[str]) -> None:
         """Delete the weights of all candidates but some; rows stay."""
@@ -187,3 +191,11 @@ class Ledger:
         ended = [row for row in self.rows.values() if row.role == "search"]
         if ended:
             self._mirror.reconcile(ended, self._store.evaluations(self._record))
+
+
+def _is_whole(path: Path, checkpoint: CheckpointRef) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == checkpoint.sha256
+    except OSError:
+        return False

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
-from nas.device import cpu_count
-from nas.errors import ConfigError, DataError, InputError
+from nas.device import cpu_count, resolve_device
+from nas.driver.claim import claim
+from nas.errors import ConfigError, DataError, DeviceError, InputError
 from nas.records import Recipe, TaskSpec
 from nas.space import BoundSpace
 from nas.store.rows import StudyRecord
@@ -45,6 +47,7 @@ class OpenedStudy:
         spec: What a model must fit.
         space: Its space under its constraints.
         recipe: How candidates are trained.
+        claim: The right to write the study, until it is closed.
     """
 
     config: StudyConfig
@@ -55,6 +58,12 @@ class OpenedStudy:
     spec: TaskSpec
     space: BoundSpace
     recipe: Recipe
+    claim: IO[bytes]
+
+    def close(self) -> None:
+        """Let go of the database and of the study."""
+        self.store.close()
+        self.claim.close()
 
 
 def open_for_search(config: StudyConfig, *, fresh: bool = False) -> OpenedStudy:
@@ -68,22 +77,32 @@ def open_for_search(config: StudyConfig, *, fresh: bool = False) -> OpenedStudy:
         NasError: If anything is wrong; nothing that exists is changed then.
     """
     folder = (studies_folder() / config.name).absolute()
-    if fresh and folder.exists():
-        move_aside(folder)
+    aside = _move_aside(folder) if fresh and folder.exists() else None
     is_new = not folder.exists()
-    _make_folder(folder)
     try:
-        return _open(folder, config)
+        return _claim_and_open(folder, config)
     except BaseException:
         if is_new:  # nothing was searched: a mistake leaves no empty study behind
             shutil.rmtree(folder, ignore_errors=True)
+        if aside is not None:
+            aside.rename(folder)
         raise
 
 
-def _open(folder: Path, config: StudyConfig) -> OpenedStudy:
+def _claim_and_open(folder: Path, config: StudyConfig) -> OpenedStudy:
+    claimed = _make_folder(folder)
+    try:
+        return _open(folder, config, claimed)
+    except BaseException:
+        claimed.close()
+        raise
+
+
+def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
     existing = _existing(folder, config)
     if existing is not None:
         _check_identity(existing, config)
+    _check_device(config, existing)
     prepared = _prepare(folder, config, existing)
     spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
@@ -97,6 +116,7 @@ def _open(folder: Path, config: StudyConfig) -> OpenedStudy:
         spec=spec,
         space=space,
         recipe=recipe_of(config),
+        claim=claimed,
     )
 
 
@@ -122,8 +142,20 @@ def spec_of(config: StudyConfig, prepared: PreparedData) -> TaskSpec:
     return replace(prepared.spec, task=config.task.name)
 
 
-def move_aside(folder: Path) -> Path:
-    """Rename a study's folder to the first free `NAME.N` and return where it is now."""
+def _move_aside(folder: Path) -> Path:
+    """Rename a study's folder to the first free `NAME.N` and return where it is now.
+
+    Raises:
+        InputError: If a search is at work in it, or it cannot be renamed.
+    """
+    try:
+        claim(folder).close()
+        return _rename_aside(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _rename_aside(folder: Path) -> Path:
     number = 1
     while (target := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
@@ -143,23 +175,34 @@ def _task_for(config: StudyConfig) -> type[Task]:
     return task
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> IO[bytes]:
+    """Make a study's folder, or see that it can be written, and claim it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name in ("models", "checkpoints"):
-            (folder / name).mkdir(exist_ok=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        return claim(folder)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot write the study here: {error.strerror}; "
-            "choose another place with NAS_STUDIES"
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder}: cannot write the study here: {error.strerror}; "
+        "choose another place with NAS_STUDIES"
+    )
 
 
 def _existing(folder: Path, config: StudyConfig) -> StudyRecord | None:
     if not (folder / DATABASE).exists():
         return None
     with Store.open(folder / DATABASE, create=True) as store:
-        return store.study(config.name) if config.name in store.studies() else None
+        names = store.studies()
+        if names and config.name not in names:  # two in a folder would delete each other's models
+            raise InputError(
+                f"{folder}: holds study '{names[0]}', whose folder was renamed or copied; "
+                "rename it back, or choose another --name"
+            )
+        return store.study(config.name) if names else None
 
 
 def _check_identity(record: StudyRecord, config: StudyConfig) -> None:
@@ -169,6 +212,22 @@ def _check_identity(record: StudyRecord, config: StudyConfig) -> None:
             f"study '{config.name}' exists with another setting: {'; '.join(changes)}; "
             "give the new one another --name, or move the old one aside with --fresh"
         )
+
+
+def _check_device(config: StudyConfig, record: StudyRecord | None) -> None:
+    """Refuse a device that is not here, before it is stored and before candidates fail on it."""
+    begun_on = record.numerics.device if record is not None and record.numerics else "cpu"
+    device = begun_on if config.device == "auto" else config.device
+    if device == "cpu":
+        return  # asking torch would take seconds
+    try:
+        resolve_device(device)
+    except DeviceError as error:
+        if config.device != "auto":
+            raise
+        raise DeviceError(
+            f"study '{config.name}' was begun on {device}: {error}; go on with --device cpu"
+        ) from error
 
 
 def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> PreparedData:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import IO
+
 from nas.data import PreparedData
+from nas.driver.claim import claim
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note, silent
 from nas.driver.ledger import MODELS
 from nas.driver.opening import eval_tokens
@@ -47,13 +50,22 @@ def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> Can
         listener(Note(text=f"the weights of {row.candidate_id} were kept: nothing to train"))
         return row
     job = _job(study, row)
-    with Stop() as stop:
+    with _claimed(study), Stop() as stop:
         executor = make_executor("inline", workers=1, threads=job.numerics.threads)
         try:
             outcome = _train(executor, job, row, listener, stop)
         finally:
             executor.close()
-    return _record(study, row, outcome, listener)
+        return _record(study, row, outcome, listener)
+
+
+def _claimed(study: Study) -> IO[bytes]:
+    try:
+        return claim(study.folder)
+    except OSError as error:
+        raise InputError(
+            f"{study.folder}: cannot be written ({error.strerror}), so no weights can be kept"
+        ) from error
 
 
 def _job(study: Study, row: CandidateRow) -> Job:

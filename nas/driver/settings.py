@@ -58,7 +58,9 @@ def find_settings(
     overrides = overrides or {}
     wanted = study or _shipped_for(overrides.get("task.name"))
     _check_not_a_url(wanted)
-    stored, own_file, shipped = _stored(wanted), _own_file(wanted), _is_shipped(wanted)
+    own_file, shipped = _own_file(wanted), _is_shipped(wanted)
+    # Afresh by a study file the old study is not asked: its database may be beyond reading.
+    stored = None if fresh and (own_file or shipped) else _stored(wanted)
     data = overrides.get("task.data")
     if name is None and data is not None and shipped and not own_file:
         name = name_from_data(str(data))
@@ -144,7 +146,7 @@ def _stored_settings(study: Study, name: str | None, overrides: Mapping[str, Any
     config = config_from_plain(
         plain,
         where=f"{where} with {', '.join(overrides)} set" if overrides else where,
-        name=name or study.name,
+        name=study.name if name is None else name,
         strategies=STRATEGIES,
         executors=EXECUTORS,
     )

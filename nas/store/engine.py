@@ -18,11 +18,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from nas.errors import InputError, NotFoundError, StoreError
 
 BUSY_SECONDS = 30.0  # how long a connection waits for another process's write
+MAGIC = b"SQLite format 3\0"  # how a database begins; see sqlite.org/fileformat
 WRITES = "nas_writes"  # execution option: take SQLite's write lock at the start, not midway
 
 # What a driver says, and what it means to a person.
 HINTS = {
-    "file is not a database": "it is no SQLite file; give a study folder or its study.db",
     "malformed": "the file is damaged; restore it from a copy, or start again with --fresh",
     "locked": "another process is writing; try again when it has finished",
     "readonly": "it cannot be written; check the permissions, or copy the folder elsewhere",
@@ -73,10 +73,14 @@ def check_file(url: sa.URL, *, create: bool) -> None:
 
     Raises:
         NotFoundError: If the file is missing and not to be created.
+        InputError: If the file is none of SQLite.
         StoreError: If the folder cannot be made.
     """
     file = sqlite_file(url)
-    if file is None or file.is_file():
+    if file is None:
+        return
+    if file.is_file():
+        _check_is_sqlite(file)
         return
     if file.exists():
         raise StoreError(f"{file}: is no file; give a study folder or its study.db")
@@ -86,6 +90,19 @@ def check_file(url: sa.URL, *, create: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{file.parent}: cannot be made ({error.strerror})") from error
+
+
+def _check_is_sqlite(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(len(MAGIC))
+    except OSError:
+        return  # SQLite says better what is wrong
+    if begin and begin != MAGIC:  # an empty file is an empty database
+        raise InputError(
+            f"{file}: is no SQLite file; give a study folder or its study.db; one that is damaged "
+            "is restored from a copy, or moved aside with --fresh"
+        )
 
 
 def make_engine(url: sa.URL) -> sa.Engine:

@@ -40,6 +40,13 @@ def refused(found, *words):
         ((*SEARCH, "--data", "short.txt"), ["short.txt"]),
         ((*SEARCH, "--data", "builtin:python-doc"), ["did you mean 'python-docs'?"]),
         ((*SEARCH, "--strategy", "nowhere.at:All"), ["no module 'nowhere'"]),
+        ((*SEARCH, "--strategy", "os.path:join"), ["strategy: 'os.path:join'", "no 'propose'"]),
+        ((*SEARCH, "--task", "nas.errors:NasError"), ["task.name", "no 'evaluate'"]),
+        ((*SEARCH, "--set", "space.family=os:fspath"), ["space.family", "no 'cost'"]),
+        ((*SEARCH, "--name", ""), ["study name ''"]),
+        ((*SEARCH, "--data", "zero\0byte"), ["task.data", "without zero bytes"]),
+        ((*SEARCH, "--device", "cuda:99"), ["'cuda:99' is not here"]),
+        (("search", "notes.txt"), ["notes.txt: is no SQLite file"]),
         (
             (*SEARCH, "--task", "text_classification"),
             ["'llama' does not serve", "no classify head"],
@@ -139,6 +146,14 @@ def test_study_that_was_moved_aside_is_not_gone_on_with(nas, own_place):
 def test_studies_folder_that_is_a_file_is_refused(nas, empty_place, monkeypatch):
     monkeypatch.setenv("NAS_STUDIES", str(empty_place / "notes.txt"))
     refused(nas(*SEARCH), "NAS_STUDIES")
+
+
+def test_study_beyond_reading_is_moved_aside_by_fresh(nas, own_place):
+    (own_place / "tiny.yaml").rename(own_place / "studies/tiny.yaml")
+    (own_place / "studies/tiny/study.db").write_bytes(b"damaged" * 99)
+    refused(nas("search", "tiny", "--data", "notes.txt", "--name", "tiny"), "--fresh")
+    found = nas("search", "tiny", "--fresh", "--data", "notes.txt", "--name", "tiny", "--quiet")
+    assert (found.code, (own_place / "studies/tiny.1/study.db").read_bytes()[:7]) == (0, b"damaged")
 
 
 def test_debug_shows_the_traceback(place, monkeypatch):

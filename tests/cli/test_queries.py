@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import nas as package
+from nas.driver.claim import claim
 from nas.records import Outcome
 from nas.store.store import Store
 
@@ -231,6 +232,13 @@ def test_rm_of_a_folder_with_other_things_is_refused(nas, own_place):
     assert found.code == 2
     assert "holds 'thesis.tex', which no search put there" in found.err
     assert (own_place / "studies/tiny/study.db").exists()
+
+
+def test_rm_of_a_study_at_work_is_refused(nas, own_place):
+    with claim(own_place / "studies/tiny"):
+        found = nas("rm", "tiny", "--yes")
+    assert (found.code, "is at work" in found.err) == (2, True)
+    assert nas("rm", "tiny", "--yes").code == 0
 
 
 def test_rm_of_a_link_is_refused(nas, own_place):

@@ -43,6 +43,7 @@ def test_measure_keeps_small_and_large_numbers_apart_from_zero():
 def test_shape_is_short_whatever_its_family():
     llama = {"d_ff": (96, 80, 64), "n_layer": 3, "d_model": 96, "n_head": 6, "tied": False}
     assert shape_words(llama) == "3L d96 h6 ff96..64 not-tied"
+    assert shape_words({"n_layer": 3, "d_ff": (32, 48, 32)}) == "3L ff32,48,32"
     assert shape_words({"patch": 4, "n_layer": 2}) == "2L patch=4"
 
 

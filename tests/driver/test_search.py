@@ -4,14 +4,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import nas
+from nas.driver import SearchInterrupted
+from nas.driver.claim import claim
 from nas.driver.events import CandidateEnded, CandidateStarted, FinalsStarted
-from nas.errors import InputError, NasError
+from nas.driver.retrain import retrain
+from nas.errors import DeviceError, InputError, NasError, NotFoundError
 from nas.records import Progress
+from nas.store.store import Store
 
 HERE = Path(__file__).parent
 
@@ -106,6 +111,16 @@ def test_a_finished_study_returns_at_once_and_a_raised_limit_goes_on(configure):
     assert len(more.trials(role="search")) == 6
 
 
+@pytest.mark.parametrize(("more", "seeds"), [({"top": 3}, [1]), ({"seeds": 2}, [1, 2])])
+def test_more_finals_are_held_for_a_finished_study(configure, more, seeds):
+    few = {"top": 1, "seeds": 1}
+    before = losses(nas.search(configure(finalists=few)))
+    after = nas.search(configure(finalists=few | more))
+    assert set(before) < set(losses(after))
+    for group in after.finalists()[:2]:
+        assert [row.seed for row in group.rows] == seeds
+
+
 def test_goes_on_as_an_uninterrupted_search_would(configure):
     nas.search(configure("stepwise", stop={"candidates": 3}))
     stepwise = nas.search(configure("stepwise", stop={"candidates": 12}, strategy="tpe"))
@@ -142,6 +157,97 @@ def test_fresh_moves_the_old_study_aside(configure):
     nas.search(configure(stop={"candidates": 2}, seed=5), fresh=True)
     assert (first.folder.parent / "tiny.1" / "study.db").is_file()
     assert len(nas.open_study("tiny").trials(role="search")) == 2
+
+
+def test_renamed_folder_of_another_study_is_refused(configure):
+    study = nas.search(configure(stop={"candidates": 1}))
+    renamed = study.folder.rename(study.folder.with_name("other"))
+    models = sorted((renamed / "models").iterdir())
+    with pytest.raises(InputError, match=r"other: holds study 'tiny', whose folder was renamed"):
+        nas.search(configure("other"))
+    assert models
+    assert sorted((renamed / "models").iterdir()) == models
+
+
+def test_fresh_with_a_mistake_leaves_the_old_study_where_it_is(configure):
+    first = nas.search(configure(stop={"candidates": 1}))
+    task = {"name": "language_modeling", "data": "nothere.txt"}
+    with pytest.raises(InputError, match=r"nothere\.txt: no such file"):
+        nas.search(configure(task=task), fresh=True)
+    assert [folder.name for folder in first.folder.parent.iterdir()] == ["tiny"]
+    assert losses(nas.open_study("tiny")) == losses(first)
+
+
+def test_device_that_is_not_here_is_not_stored(configure):
+    with pytest.raises(DeviceError, match="device 'cuda:99' is not here"):
+        nas.search(configure(device="cuda:99"))
+    with pytest.raises(NotFoundError):
+        nas.open_study("tiny")
+    study = nas.search(configure(stop={"candidates": 1}))
+    with pytest.raises(DeviceError):
+        nas.search(configure(device="cuda:99", stop={"candidates": 2}))
+    assert nas.open_study("tiny").config == study.config
+
+
+def test_study_begun_on_a_device_that_is_gone_says_how_to_go_on(configure):
+    study = nas.search(configure(stop={"candidates": 1}))
+    with Store.open(study.url) as store:
+        store.set_numerics(study.record, replace(study.record.numerics, device="cuda:99"))
+    more = {"candidates": 2}
+    with pytest.raises(DeviceError, match=r"begun on cuda:99: .* go on with --device cpu"):
+        nas.search(configure(device="auto", stop=more))
+    assert len(nas.search(configure(stop=more)).trials(role="search")) == 2
+
+
+def test_second_search_of_a_study_is_refused_while_one_is_at_work(configure):
+    refused = []
+
+    def search_too(event):
+        if isinstance(event, CandidateStarted) and not refused:
+            for fresh in (False, True):
+                with pytest.raises(InputError, match="'tiny': another search or training is at"):
+                    nas.search(configure(), fresh=fresh)
+                refused.append(fresh)
+
+    study = nas.search(configure(), listener=search_too)
+    assert refused == [False, True]
+    assert [folder.name for folder in study.folder.parent.iterdir()] == ["tiny"]
+    assert nas.search(configure()).summary() == study.summary()
+
+
+def test_training_again_is_refused_while_a_search_is_at_work(configure):
+    study = nas.search(configure(keep=1))
+    row = next(row for row in study.trials() if row.model_path is None)
+    with (
+        claim(study.folder),
+        pytest.raises(InputError, match="another search or training is at work"),
+    ):
+        retrain(study, row.candidate_id)
+    assert retrain(study, row.candidate_id).model_path is not None
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: content[::-1]])
+def test_damaged_checkpoint_costs_time_and_not_the_candidate(configure, damage):
+    study = interrupted_at_first_progress(configure(**LONG))
+    [left] = study.trials()
+    checkpoint = study.folder / left.checkpoint.uri
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    resumed, whole = nas.search(configure(**LONG)), nas.search(configure("whole", **LONG))
+    assert losses(resumed) == losses(whole)
+
+
+# Longer than it takes to interrupt it.
+LONG = {"per_candidate": {"tokens": 100_000}, "stop": {"candidates": 1}, "finalists": {"top": 0}}
+
+
+def interrupted_at_first_progress(config):
+    def interrupt(event):
+        if isinstance(event, Progress):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(SearchInterrupted):
+        nas.search(config, listener=interrupt)
+    return nas.open_study(config.name)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(configure, tmp_path):

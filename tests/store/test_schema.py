@@ -120,9 +120,7 @@ def test_missing_database_is_not_made_unasked(tmp_path):
 def test_file_that_is_no_database_is_refused_in_one_line(tmp_path, create):
     file = tmp_path / "notes.txt"
     file.write_text("not a database at all, but long enough to have a header" * 4)
-    with pytest.raises(
-        StoreError, match=r"notes\.txt: file is not a database; it is no SQLite"
-    ) as e:
+    with pytest.raises(InputError, match=r"notes\.txt: is no SQLite file; give a study") as e:
         Store.open(file, create=create)
     assert "\n" not in str(e.value)
     assert file.read_text().startswith("not a database")
