@@ -30,7 +30,7 @@ class LanguageModeling:
 
     Args:
         prepared: The data folder.
-        recipe: Gives T and B.
+        recipe: Gives T, B and label smoothing.
         seed: Decides the order of the windows.
     """
 
@@ -71,7 +71,7 @@ class LanguageModeling:
 
     def loss(self, network: nn.Module, batch: NDArray[np.int64]) -> Tensor:
         """Return the mean cross-entropy of the windows in nats a token."""
-        return _mean_loss(network, batch)
+        return _mean_loss(network, batch, smoothing=self.recipe.label_smoothing)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> dict[str, float]:
         """Return `loss` (nats a token) and `bits_per_byte` over non-overlapping windows.
@@ -108,11 +108,15 @@ def _cut(tokens: NDArray[np.uint16], starts: NDArray[np.int64], context: int) ->
     return ids
 
 
-def _mean_loss(network: nn.Module, batch: NDArray[np.int64]) -> Tensor:
+def _mean_loss(
+    network: nn.Module, batch: NDArray[np.int64], *, smoothing: float = 0.0
+) -> Tensor:
     import torch
     import torch.nn.functional as F
 
     device = next(network.parameters()).device
     ids = torch.from_numpy(batch).to(device, non_blocking=True)
     logits_BTV = network(ids[:, :-1])
-    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), ids[:, 1:].flatten())
+    return F.cross_entropy(
+        logits_BTV.flatten(0, 1).float(), ids[:, 1:].flatten(), label_smoothing=smoothing
+    )
