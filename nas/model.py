@@ -101,9 +101,11 @@ class Model(nn.Module):
 
         path = file_path(self.folder, self.manifest, name)
         try:
-            return Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
+        tokenizer.encode_special_tokens = True  # as in training: what stands in a text is text
+        return tokenizer
 
     def generate(
         self,
