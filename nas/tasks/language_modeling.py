@@ -40,6 +40,7 @@ class LanguageModeling:
     description: ClassVar[str] = "predict the next token of text; loss in nats a token"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed

@@ -52,6 +52,7 @@ class SequenceToSequence:
     description: ClassVar[str] = "write a text for a text; csv, tsv or jsonl with source and target"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed

@@ -48,6 +48,7 @@ class SequentialRecommendation:
     description: ClassVar[str] = "predict a user's next item; a log of user, item and time"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"token_dropout", "label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
