@@ -109,9 +109,7 @@ def _cut(tokens: NDArray[np.uint16], starts: NDArray[np.int64], context: int) ->
     return ids
 
 
-def _mean_loss(
-    network: nn.Module, batch: NDArray[np.int64], *, smoothing: float = 0.0
-) -> Tensor:
+def _mean_loss(network: nn.Module, batch: NDArray[np.int64], *, smoothing: float = 0.0) -> Tensor:
     import torch
     import torch.nn.functional as F
 
