@@ -25,8 +25,8 @@ def main() -> None:
 
     model = nas.load(study)
     text = "Return the elements of a list in sorted order, smallest first."
-    ids = model.tokenizer.encode(text).ids[: model.task_spec.context]
-    ids = torch.tensor([ids], device=model.device)
+    model.tokenizer.enable_truncation(model.task_spec.context)
+    ids = torch.tensor([model.tokenizer.encode(text).ids], device=model.device)
     with torch.no_grad():
         shares = model(ids, torch.ones_like(ids)).softmax(dim=-1)[0]
     print(f"\n{text}")

@@ -28,8 +28,8 @@ def main() -> None:
 
     model = nas.load(study)
     text = "Return True if the file exists."
-    ids = model.tokenizer.encode(text).ids[-model.task_spec.context :]
-    ids = torch.tensor([ids], device=model.device)
+    model.tokenizer.enable_truncation(model.task_spec.context)
+    ids = torch.tensor([model.tokenizer.encode(text).ids], device=model.device)
     [written] = greedy_decode(model.network, ids, None, model.task_spec, limit=20)
     print(f"\n{text}\n-> {model.tokenizer.decode(written)}")
 

@@ -5,7 +5,7 @@ Finding a study's model is the work of `loading`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -56,14 +56,14 @@ class Model(nn.Module):
         """Return the logits for the inputs of the model's head (see `records.HEADS`).
 
         Raises:
-            InputError: If a text has more tokens than the model has positions.
+            InputError: If a text has more tokens than the model has positions, an image is of
+                another size, or an input is no batch.
         """
-        longest = max((tensor.shape[1] for tensor in inputs if tensor is not None), default=0)
-        if self.task_spec.head != "classify_image" and longest > self.task_spec.context:
-            raise InputError(
-                f"got {longest} tokens, the model has positions for {self.task_spec.context}; "
-                "cut the input"
-            )
+        given = [tensor for tensor in inputs if tensor is not None]
+        if self.task_spec.head == "classify_image":
+            _check_images(given, self.task_spec)
+        else:
+            _check_texts(given, self.task_spec)
         logits: Tensor = self.network(*inputs)
         return logits
 
@@ -101,9 +101,11 @@ class Model(nn.Module):
 
         path = file_path(self.folder, self.manifest, name)
         try:
-            return Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
+        tokenizer.encode_special_tokens = True  # as in training: what stands in a text is text
+        return tokenizer
 
     def generate(
         self,
@@ -272,6 +274,27 @@ def _check_free(folder: Path) -> None:
     if taken:
         raise ArtifactError(
             f"{folder}: holds something that is not a model; choose a new folder to save to"
+        )
+
+
+def _check_images(given: Sequence[Tensor], spec: TaskSpec) -> None:
+    wanted = (spec.n_channel, spec.image_size, spec.image_size)
+    for pixels in given:
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
+            raise InputError(
+                f"got images of shape {tuple(pixels.shape)}, expected (batch, channels, height, "
+                f"width) with the last three {wanted}; resize them"
+            )
+
+
+def _check_texts(given: Sequence[Tensor], spec: TaskSpec) -> None:
+    for ids in given:
+        if ids.ndim != 2:
+            raise InputError(f"got an input of shape {tuple(ids.shape)}, expected (batch, tokens)")
+    longest = max((ids.shape[1] for ids in given), default=0)
+    if longest > spec.context:
+        raise InputError(
+            f"got {longest} tokens, the model has positions for {spec.context}; cut the input"
         )
 
 

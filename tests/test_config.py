@@ -163,6 +163,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"recipe": {"context": 1}}, r"recipe\.context: got 1 \(int\), expected an integer >= 2"),
     ({"recipe": {"batch": 8.0}}, r"recipe\.batch: got 8\.0 \(float\).*write 8"),
     ({"recipe": {"dropout": 1.5}}, r"recipe\.dropout: got 1\.5 \(float\), expected a number 0 to"),
+    (
+        {"recipe": {"augment": "flip"}},
+        r"recipe\.augment: got flip, of which task 'language_modeling' makes no use; leave it out",
+    ),
+    ({"recipe": {"token_dropout": 0.1}}, r"recipe\.token_dropout: got 0\.1, of which task"),
     ({"recipe": {"warmup": 5}}, r"recipe\.warmup: unknown key.*'warmup_tokens'\?"),
     ({"objectives": []}, r"objectives: got an empty list, expected some of val_loss"),
     ({"objectives": "val_loss"}, r"objectives: got .*expected a list; write \[val_loss\]"),

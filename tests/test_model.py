@@ -273,3 +273,17 @@ def test_input_beyond_the_positions_is_refused(family):
     assert model(torch.zeros(1, 8, dtype=torch.int64)).shape == (1, 8, 20)
     with pytest.raises(InputError, match="got 9 tokens, the model has positions for 8; cut"):
         model(torch.zeros(1, 9, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"input of shape \(8,\), expected \(batch, tokens\)"):
+        model(torch.zeros(8, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 9), (1, 3, 16, 16)])
+def test_images_of_another_size_are_refused(shape):
+    spec = TaskSpec(
+        task="image_classification", head="classify_image", vocab_size=0, context=1,
+        labels=("a", "b"), image_size=8, n_channel=3,
+    )  # fmt: skip
+    model = fresh(architecture("vit", n_layer=1, d_model=16, n_head=2, d_ff=16, patch_size=4), spec)
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 2)
+    with pytest.raises(InputError, match=r"got images of shape .* the last three \(3, 8, 8\)"):
+        model(torch.zeros(shape))

@@ -80,11 +80,20 @@ STUDY = {
     "workers": 1,
 }
 LOAD = """
+import importlib
+import os
 import nas
 try:
     nas.load("mine")
 except nas.NasError as error:
     print(error)
+os.rename("own.py", "other.py")
+try:
+    nas.load("mine", trust=True)
+except nas.NasError as error:
+    print(error)
+os.rename("other.py", "own.py")
+importlib.invalidate_caches()
 model = nas.load("mine", trust=True, verify=True)
 print(type(model.network).__name__, model.task_spec.task)
 print([row.shape["n_layer"] for row in nas.open_study("mine").trials(role="search", sort="number")])
@@ -105,9 +114,12 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     assert search.returncode == 0, search.stderr
     loaded = run(tmp_path, "-c", LOAD)
     assert loaded.returncode == 0, loaded.stderr
-    refused, found, depths = loaded.stdout.splitlines()
-    assert "its family 'own:LoudShape' is code outside nas" in refused
+    refused, missing, found, depths = loaded.stdout.splitlines()
+    assert refused.count("models") == 1, "the folder is named once"
+    assert ": its family 'own:LoudShape' is code outside nas" in refused
     assert refused.endswith("load it with trust=True")
+    assert ": its family 'own:LoudShape': no module 'own' in " in missing
+    assert missing.endswith("start nas in the folder that holds it, or install it")
     assert found == "Loud own:Backwards"
     assert depths == "[1, 2]", "the reference, then the strategy's"
     shown = run(tmp_path, "-m", "nas", "trials", "mine")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from nas.errors import ArtifactError, InputError
-from nas.families import shape_of
+from nas.errors import ArtifactError, InputError, NotFoundError
+from nas.families import shape_class, shape_of
 from nas.plugins import is_own
 from nas.records import (
     HEADS,
@@ -131,7 +131,8 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         )
     try:
         manifest = from_plain(Manifest, plain)
-        _check_trust(folder, manifest.architecture.family, trust)
+        if is_own(manifest.architecture.family):
+            _check_own(folder, manifest.architecture.family, trust)
         shape_of(manifest.architecture)
         _check_task_spec(manifest.task_spec)
     except ArtifactError:
@@ -186,12 +187,16 @@ def broken(folder: Path, name: str, problem: str) -> ArtifactError:
     return ArtifactError(f"{folder / name}: {line}; restore the folder from its source")
 
 
-def _check_trust(folder: Path, family: str, trust: bool) -> None:
-    if is_own(family) and not trust:
+def _check_own(folder: Path, family: str, trust: bool) -> None:
+    if not trust:
         raise ArtifactError(
             f"{folder}: its family '{family}' is code outside nas, which loading would import and "
             "run; if you know where the folder comes from, load it with trust=True"
         )
+    try:
+        shape_class(family)
+    except NotFoundError as error:
+        raise ArtifactError(f"{folder}: its family {error}") from error
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

@@ -125,11 +125,12 @@ def _derived(row: CandidateRow) -> dict[str, Any]:
 def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
     """Return a table's columns, the most telling first; those that say nothing are left out."""
     roles, states = {row.role for row in rows}, {row.state for row in rows}
-    tested = any("test_loss" in row.metrics for row in rows)
+    tests = [name.replace("val_", "test_", 1) for name in study.objectives]
+    measured = {name for row in rows for name in row.metrics}
     return [
         "number",
         *study.objectives,
-        *(["test_loss"] if tested else []),
+        *(name for name in tests if name.startswith("test_") and name in measured),
         "params",
         "shape",
         *(["state"] if states != {"complete"} else []),

@@ -31,7 +31,7 @@ from nas.families import shape_class
 from nas.plugins import is_own, resolve
 from nas.records import TaskSpec
 from nas.space import SearchSpace, load_space
-from nas.tasks import Task, task_class
+from nas.tasks import SPECIAL_FIELDS, Task, task_class
 from nas.yaml_strict import Reader
 
 PRECISIONS = (AUTO, "fp32", "bf16")
@@ -86,7 +86,7 @@ def config_from_plain(
     reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
     space = _read_space(reader)
     task, kind = _read_task(reader.mapping("task"))
-    recipe = _read_recipe(reader.mapping("recipe", optional=True), kind.context)
+    recipe = _read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
     latency = _read_latency(reader, recipe.context)
     config = StudyConfig(
         name=check_study_name(name),
@@ -167,8 +167,8 @@ def _read_split(reader: Reader) -> Split:
         raise ConfigError(f"{reader.where}: {error}") from error
 
 
-def _read_recipe(reader: Reader, context: int | None) -> RecipeConfig:
-    """Read the recipe; `context` is the only one that the task has, or None."""
+def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
+    context = kind.context
     ours = RecipeConfig() if context is None else RecipeConfig(context=context)
     recipe = RecipeConfig(
         context=reader.integer(
@@ -189,6 +189,10 @@ def _read_recipe(reader: Reader, context: int | None) -> RecipeConfig:
         },
     )
     reader.done()
+    for name in SPECIAL_FIELDS:
+        given = getattr(recipe, name)
+        if given != getattr(ours, name) and name not in kind.recipe_fields:
+            reader.fail(name, f"got {given}, of which task '{task}' makes no use; leave it out")
     return recipe
 
 

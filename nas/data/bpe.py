@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nas.data import byte_level
 from nas.errors import DataError
@@ -114,18 +114,23 @@ def size_of(tokenizer_json: str) -> int:
     return int(_read(tokenizer_json).get_vocab_size())
 
 
-def tokenizer_config(context: int, **special: str) -> dict[str, Any]:
+def tokenizer_config(
+    context: int, *, keep: Literal["beginning", "end"] = "beginning", **special: str
+) -> dict[str, Any]:
     """Return the content of the `tokenizer_config.json` that transformers' AutoTokenizer reads.
 
     Args:
         context: Longest input in tokens.
+        keep: Which end of a longer text is kept when it is truncated.
         special: Which special token is `bos`, `eos`, `pad`, `cls`, `sep` or `mask`.
     """
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
+        "truncation_side": {"beginning": "right", "end": "left"}[keep],
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
+        "split_special_tokens": True,  # as `encode`: what stands in a text is text
         **{f"{role}_token": name for role, name in special.items()},
     }
 

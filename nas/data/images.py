@@ -1,7 +1,7 @@
 """Read labelled images: a folder of class folders, an npz file, or IDX files.
 
 Pixels come as bytes, all images of one size. Nothing is unpickled, and nothing larger than a file
-itself is allocated on its word.
+can hold is allocated on its word.
 
 Shapes: N images, H height, W width, C channels.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.labels import in_order
 from nas.data.text_files import unreadable
 from nas.errors import DataError
 
@@ -27,6 +28,7 @@ VISION_HINT = 'install it with: pip install "transformer-nas[vision]"'
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 LARGEST_SIDE = 1024
+MOST_DEFLATED = 1032  # bytes that one of a zip file can stand for, by the format of deflate
 
 # File name parts of the MNIST family: https://yann.lecun.com/exdb/mnist/ describes the format.
 IDX_SPLITS = {"train": "train", "test": "t10k"}
@@ -75,6 +77,8 @@ def read_images(source: Path, *, size: int | None) -> Images:
             raise DataError(f"{source}: no such file or folder; check the path")
     except OSError as error:
         raise unreadable(source, error) from error
+    if not found.pixels[:1].size:
+        raise DataError(f"{source}: images of shape {found.pixels.shape[1:]}: there are no pixels")
     if size is not None and found.pixels.shape[1:3] != (size, size):
         found = _resized(found, size)
     height, width = found.pixels.shape[1:3]
@@ -159,23 +163,45 @@ def _unzipped(path: Path) -> bytes:
 def _read_npz(path: Path) -> Images:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: empty; there is nothing to learn from")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise DataError(f"{path}: not a readable npz file of plain arrays ({error})") from error
-    parts = {}
+    arrays, parts = _npz_arrays(path), {}
     for split, suffixes in {"train": ("_train", ""), "val": ("_val",), "test": ("_test",)}.items():
         pair = _npz_pair(arrays, suffixes)
         if pair is not None:
-            parts[split] = _as_bytes(path, pair[0]), pair[1].reshape(-1)
+            parts[split] = _as_bytes(path, pair[0]), _as_names(path, pair[1])
     if "train" not in parts:
         raise DataError(f"{path}: expected arrays x and y, got {', '.join(arrays) or 'none'}")
-    names = np.unique(np.concatenate([labels for _, labels in parts.values()]))
+    names = in_order({name for _, labels in parts.values() for name in labels})
+    numbers = {name: number for number, name in enumerate(names)}
     numbered = {
-        split: (pixels, np.searchsorted(names, labels)) for split, (pixels, labels) in parts.items()
+        split: (pixels, np.array([numbers[name] for name in labels], dtype=np.int64))
+        for split, (pixels, labels) in parts.items()
     }
-    return _joined(path, numbered, tuple(str(name) for name in names))
+    return _joined(path, numbered, names)
+
+
+def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
+            return {
+                one.filename.removesuffix(".npy"): _npz_array(path, archive, one) for one in members
+            }
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        raise DataError(f"{path}: not a readable npz file of plain arrays ({error})") from error
+
+
+def _npz_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Return an array; numpy would allocate whatever its header says."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+    most = min(member.file_size, MOST_DEFLATED * path.stat().st_size)
+    if prod(shape) * dtype.itemsize > most:
+        raise DataError(f"{path}: {member.filename} has fewer bytes than its header says, {shape}")
+    with archive.open(member) as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _npz_pair(arrays: Mapping[str, Any], suffixes: tuple[str, ...]) -> tuple[Any, Any] | None:
@@ -185,6 +211,18 @@ def _npz_pair(arrays: Mapping[str, Any], suffixes: tuple[str, ...]) -> tuple[Any
         if images is not None and labels is not None:
             return images, labels
     return None
+
+
+def _as_names(path: Path, labels: NDArray[Any]) -> list[str]:
+    """Return labels as the names of classes; whole numbers may be stored as floats."""
+    flat = labels.reshape(-1)
+    if flat.dtype.kind == "f" and np.array_equal(flat, np.round(flat)):
+        flat = flat.astype(np.int64)
+    if flat.dtype.kind not in "iubUS":
+        raise DataError(f"{path}: labels of {labels.dtype}, expected whole numbers or text")
+    if flat.dtype.kind == "S":
+        flat = np.char.decode(flat, "utf-8")
+    return [str(name) for name in flat]
 
 
 def _as_bytes(path: Path, images: NDArray[Any]) -> Pixels:
@@ -249,11 +287,11 @@ def _picture(path: Path, size: int | None) -> Pixels:
         with pil.open(path) as opened:
             if max(opened.size) > 16 * LARGEST_SIDE:
                 raise DataError(f"{path}: {opened.size[0]} x {opened.size[1]} pixels are too many")
-            picture = opened.convert("RGBA") if _is_clear(opened) else opened
+            picture = opened.convert("RGBA") if _is_clear(opened) else _of_bytes(path, opened)
             if picture.mode == "RGBA":
                 white = pil.new("RGBA", picture.size, "white")
                 picture = pil.alpha_composite(white, picture)
-            grey = opened.mode in ("1", "L", "LA", "I", "I;16", "F")
+            grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I;16")
             picture = picture.convert("L" if grey else "RGB")
             if size is not None and picture.size != (size, size):
                 picture = picture.resize((size, size), pil.Resampling.BILINEAR)
@@ -261,6 +299,15 @@ def _picture(path: Path, size: int | None) -> Pixels:
     except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image ({error}); remove it") from error
     return array[..., None] if array.ndim == 2 else array
+
+
+def _of_bytes(path: Path, opened: Any) -> Any:
+    """Return a picture of 16 bits a pixel as one of 8: Pillow would make all above 255 white."""
+    if opened.mode.startswith("I;16"):
+        return _pil().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+    if opened.mode in ("I", "F"):
+        raise DataError(f"{path}: pixels of 32 bits have no known white; save it with 8 or 16")
+    return opened
 
 
 def _is_clear(picture: Any) -> bool:

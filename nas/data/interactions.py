@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.labels import in_order
 from nas.data.tables import read_rows
 from nas.errors import DataError
 
@@ -45,7 +47,7 @@ def read_interactions(
         time: What the column of times may be called; numbers or ISO 8601.
 
     Raises:
-        DataError: If the table cannot be read, or a time is none.
+        DataError: If the table cannot be read, a time is none, or a user or an item has no name.
     """
     rows = read_rows(path, {"user": user, "item": item, "time": time})
     try:
@@ -58,12 +60,12 @@ def interactions_of(rows: Mapping[str, Sequence[str]]) -> Interactions:
     """Return the histories in columns `user`, `item` and `time`; equal times keep their order.
 
     Raises:
-        DataError: If a time is none.
+        DataError: If a time is none, or a user or an item has no name.
     """
     times = [_seconds(text, number) for number, text in enumerate(rows["time"], start=1)]
-    names = sorted(set(rows["item"]))
-    if all(name.isdecimal() for name in names):
-        names.sort(key=int)
+    for column in ("user", "item"):
+        _check_named(rows[column], column)
+    names = in_order(set(rows["item"]))
     numbers = {name: number for number, name in enumerate(names)}
     histories: dict[str, list[tuple[float, int]]] = {}
     for user, item, time in zip(rows["user"], rows["item"], times, strict=True):
@@ -71,10 +73,16 @@ def interactions_of(rows: Mapping[str, Sequence[str]]) -> Interactions:
     kept = {user: found for user, found in histories.items() if len(found) >= LEAST_EVENTS}
     return Interactions(
         users=tuple(kept),
-        items=tuple(names),
+        items=names,
         sequences=tuple(_in_order(found) for found in kept.values()),
         dropped=len(histories) - len(kept),
     )
+
+
+def _check_named(names: Sequence[str], column: str) -> None:
+    number = next((number for number, name in enumerate(names, start=1) if not name.strip()), None)
+    if number is not None:
+        raise DataError(f"event {number}: {column}: is empty; leave the event out")
 
 
 def _in_order(events: list[tuple[float, int]]) -> NDArray[np.int64]:
@@ -84,7 +92,8 @@ def _in_order(events: list[tuple[float, int]]) -> NDArray[np.int64]:
 
 def _seconds(text: str, number: int) -> float:
     try:
-        return float(text)
+        if math.isfinite(seconds := float(text)):
+            return seconds
     except ValueError:
         pass
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +11,34 @@ from numpy.typing import NDArray
 from nas.errors import DataError
 
 MOST_CLASSES = 10_000
+_INTEGER = re.compile(r"-?\d{1,18}")  # longer ones are codes, which Python may refuse to count with
 
 
 def label_names(found: Sequence[str], *, where: str) -> tuple[str, ...]:
     """Return the classes of a training split, numbers in their order, else by text.
 
     Raises:
-        DataError: If there is one class only, or so many that the column is no label.
+        DataError: If there is one class only, one without a name, or so many that the column is
+            no label.
     """
     names = set(found)
+    if any(not name.strip() for name in names):
+        raise DataError(f"{where}: an example of train has an empty label; leave it out")
     if len(names) < 2:
         raise DataError(f"{where}: every example of train is '{names.pop()}'; two classes or more")
     if len(names) > MOST_CLASSES:
         raise DataError(
             f"{where}: {len(names):,} classes, at most {MOST_CLASSES:,}; is it the label's column?"
         )
-    if all(name.lstrip("-").isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
+    return in_order(names)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names sorted, as numbers if all are integers."""
+    known = sorted(names)
+    if all(_INTEGER.fullmatch(name) for name in known):
+        known.sort(key=int)
+    return tuple(known)
 
 
 def label_numbers(

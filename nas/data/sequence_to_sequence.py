@@ -1,6 +1,7 @@
 """Prepare pairs of texts: one vocabulary for both sides, learned on train.
 
 A source is its tokens and `</s>`; a target is stored the same way, and the decoder begins at `<s>`.
+What is written is scored against `SPLIT.reference`: targets as they are, however long.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def _make(request: DataRequest) -> Draft:
     tokenizer = bpe.with_template(plain, single="$A </s>", pair=None)
     arrays: dict[str, Any] = {}
     for name, table in splits.items():
-        for side in ("source", "target"):
-            rows = _rows(request, table[side], tokenizer)
+        sides = {side: _rows(request, table[side], tokenizer) for side in ("source", "target")}
+        if name != "train":
+            sides["reference"] = bpe.encode(tokenizer, table["target"], special=False)
+        for side, rows in sides.items():
             for part, array in ragged(rows, bpe.size_of(tokenizer)).items():
                 arrays[f"{name}.{side}.{part}"] = array
     count = {name: len(splits[name]["source"]) if name in splits else 0 for name in SPLITS}

@@ -62,6 +62,11 @@ def _make(request: DataRequest) -> Draft:
     vocab_size = len(log.items) + len(SPECIAL)
     rows = [sequence + len(SPECIAL) for sequence in log.sequences]
     splits = {"train": 2, "val": 1, "test": 0} if request.split.test else {"train": 1, "val": 0}
+    if max(map(len, rows)) < splits["train"] + 2:
+        raise DataError(
+            f"{request.name}: no user has {splits['train'] + 2} events or more, of which the last "
+            f"{splits['train']} are held back; nothing is left to predict in train"
+        )
     arrays: dict[str, NDArray[Any]] = {}
     for name, left_out in splits.items():
         kept = [row[: len(row) - left_out].tolist() for row in rows]

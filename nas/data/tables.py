@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def read_rows(path: Path, columns: Wanted) -> dict[str, list[str]]:
     """Return some columns of a table as text.
 
     A csv or tsv file begins with a header, unless it has exactly as many columns as are wanted
-    and its first line names none of them: then they are taken in the order of `columns`. Fields of
+    and its first line looks like none: then they are taken in the order of `columns`. Fields of
     csv may be quoted, those of tsv may not. Numbers and booleans of jsonl become text.
 
     Args:
@@ -44,6 +46,11 @@ def read_rows(path: Path, columns: Wanted) -> dict[str, list[str]]:
     if not text.strip():
         raise DataError(f"{path}: empty; there is nothing to learn from")
     rows = _json_rows(path, text) if suffix == ".jsonl" else _cell_rows(path, text, suffix, columns)
+    with _fields_of(len(text)):
+        return _columns(path, rows, columns)
+
+
+def _columns(path: Path, rows: Iterator[Row], columns: Wanted) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in columns}
     names: dict[str, str] = {}
     for line, cells in rows:
@@ -64,6 +71,17 @@ def read_texts_jsonl(path: Path, column: str) -> list[str]:
     return read_rows(path, {"text": (column,)})["text"]
 
 
+@contextmanager
+def _fields_of(most: int) -> Iterator[None]:
+    """Let csv read fields of so many characters: its limit, for all of Python, is 131,072."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, most))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _suffix(path: Path) -> str:
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return name.suffix.lower()
@@ -73,7 +91,9 @@ def _cell_rows(path: Path, text: str, suffix: str, columns: Wanted) -> Iterator[
     lines = _csv_lines(path, text) if suffix == ".csv" else _tsv_lines(text)
     first_line, header = next(lines)
     known = {name for names in columns.values() for name in names}
-    if not known & set(header) and len(header) == len(columns):
+    # A first line of single words alone is a header with other names, to be refused.
+    has_header = bool(known & set(header)) or all(cell.strip().isidentifier() for cell in header)
+    if not has_header and len(header) == len(columns):
         columns_given = [names[0] for names in columns.values()]
         yield first_line, dict(zip(columns_given, header, strict=True))
         header = columns_given
@@ -139,12 +159,25 @@ def _match(path: Path, cells: Mapping[str, Any], columns: Wanted) -> dict[str, s
 def _cell(path: Path, line: int, column: str, cells: Mapping[str, Any]) -> str:
     value = cells.get(column)
     if isinstance(value, str):
+        _check_characters(path, line, column, value)
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, (int, float)):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
-    got = "nothing" if value is None else type(value).__name__
+    kind = value if isinstance(value, float) else type(value).__name__
+    got = "nothing" if value is None else kind
     raise DataError(f"{path}: line {line}: {column}: got {got}, expected text or a number")
+
+
+def _check_characters(path: Path, line: int, column: str, text: str) -> None:
+    """Refuse halves of characters, which the escapes of JSON can write and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: line {line}: {column}: character {error.start} is "
+            f"\\u{ord(text[error.start]):04x}, half of one; correct it or leave the line out"
+        ) from error

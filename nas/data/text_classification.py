@@ -72,7 +72,12 @@ def _make(request: DataRequest) -> Draft:
         )
     examples_of = {name: len(splits[name]["text"]) if name in splits else 0 for name in SPLITS}
     config = bpe.tokenizer_config(
-        request.context, cls="[CLS]", sep="[SEP]", pad="[PAD]", mask="[MASK]"
+        request.context,
+        keep="end" if request.options["long_inputs"] == "truncate_left" else "beginning",
+        cls="[CLS]",
+        sep="[SEP]",
+        pad="[PAD]",
+        mask="[MASK]",
     )
     return Draft(
         spec=TaskSpec(

@@ -34,6 +34,7 @@ class Shape(Protocol):
         module: Import string of its torch module (see `Network`).
         per_layer: Fields that may hold one number a layer.
         limits: Largest value of each whole-number field.
+        least: Least value of columns of `cost`, where the task's sizes decide what is valid.
         description: One line for `nas families`.
     """
 
@@ -42,6 +43,7 @@ class Shape(Protocol):
     module: ClassVar[str]
     per_layer: ClassVar[frozenset[str]]
     limits: ClassVar[Mapping[str, int]]
+    least: ClassVar[Mapping[str, float]]
     description: ClassVar[str]
 
     def __init__(self, **fields: Any) -> None: ...

@@ -36,6 +36,7 @@ class PlainShape:
     family: ClassVar[str]
     per_layer: ClassVar[frozenset[str]] = frozenset()
     limits: ClassVar[Mapping[str, int]] = LIMITS
+    least: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
         for name in ("n_layer", "d_model", "n_head", "d_ff"):

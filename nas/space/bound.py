@@ -61,6 +61,7 @@ class BoundSpace:
         spec: The task's sizes.
         context: Tokens an example.
         batch: Examples a step.
+        constraints: The space's, and those of the family that the task's sizes decide.
     """
 
     def __init__(self, space: SearchSpace, spec: TaskSpec, *, context: int, batch: int) -> None:
@@ -72,7 +73,13 @@ class BoundSpace:
             raise ConfigError(
                 f"recipe: context {context} x batch {batch}: expected at most {MOST_TOKENS} tokens"
             )
-        self._engine = self._under(space.constraints)
+        kind = shape_class(space.family)
+        least = kind.least if spec.head in kind.heads else {}
+        self.constraints = (
+            *space.constraints,
+            *(Constraint(column=name, side="min", bound=low) for name, low in least.items()),
+        )
+        self._engine = self._under(self.constraints)
         if not self._engine.depths:
             raise ConfigError(self._why_empty())
         if space.reference is not None and (why := self.why_infeasible(space.reference)):
@@ -89,7 +96,7 @@ class BoundSpace:
         except ShapeError as error:
             return str(error)
         columns = cost_of(architecture, self.spec, context=self.context, batch=self.batch)
-        for constraint in self.space.constraints:
+        for constraint in self.constraints:
             value = columns[constraint.column]
             if not constraint.allows(value):
                 return f"{constraint.column} is {value:,.0f}, {_text(constraint)}"
@@ -213,8 +220,8 @@ class BoundSpace:
 
     def _why_empty(self) -> str:
         """Name the fewest constraints that together rule everything out."""
-        for size in range(len(self.space.constraints) + 1):
-            for some in combinations(self.space.constraints, size):
+        for size in range(len(self.constraints) + 1):
+            for some in combinations(self.constraints, size):
                 if not self._under(some).depths:
                     return f"{self.space.where}: {self._blame(some)}"
         raise AssertionError("an empty space that no constraint empties")

@@ -25,16 +25,22 @@ TASKS: dict[str, str] = {
 }
 
 
+# Recipe fields that mean something to some tasks only.
+SPECIAL_FIELDS = ("token_dropout", "label_smoothing", "class_weights", "augment")
+
+
 class Task(Protocol):
     """What every task offers.
 
     Attributes:
         name: The task's name, a key of `TASKS`.
         head: The head that its models carry.
-        metrics: Names of the metrics that `evaluate` returns, the loss first.
+        metrics: Names of the metrics that `evaluate` returns, the loss first. Larger ones are
+            better if their name begins as one of `metrics.MAXIMISED`.
         description: One line for `nas tasks`.
         options: What may stand beside `name` and `data` in a study file's `task:` section.
         context: The only context that the task has, or None: the recipe's.
+        recipe_fields: Those of `SPECIAL_FIELDS` that it obeys; others are refused in its studies.
     """
 
     name: ClassVar[str]
@@ -43,6 +49,7 @@ class Task(Protocol):
     description: ClassVar[str]
     options: ClassVar[Mapping[str, Option]]
     context: ClassVar[int | None]
+    recipe_fields: ClassVar[frozenset[str]]
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None: ...
 

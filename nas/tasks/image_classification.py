@@ -48,6 +48,9 @@ class ImageClassification:
     description: ClassVar[str] = "put images into classes; folders of classes, npz or IDX"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = 1
+    recipe_fields: ClassVar[frozenset[str]] = frozenset(
+        {"label_smoothing", "class_weights", "augment"}
+    )
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed

@@ -30,7 +30,7 @@ class LanguageModeling:
 
     Args:
         prepared: The data folder.
-        recipe: Gives T and B.
+        recipe: Gives T, B and label smoothing.
         seed: Decides the order of the windows.
     """
 
@@ -40,6 +40,7 @@ class LanguageModeling:
     description: ClassVar[str] = "predict the next token of text; loss in nats a token"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
@@ -71,7 +72,7 @@ class LanguageModeling:
 
     def loss(self, network: nn.Module, batch: NDArray[np.int64]) -> Tensor:
         """Return the mean cross-entropy of the windows in nats a token."""
-        return _mean_loss(network, batch)
+        return _mean_loss(network, batch, smoothing=self.recipe.label_smoothing)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> dict[str, float]:
         """Return `loss` (nats a token) and `bits_per_byte` over non-overlapping windows.
@@ -108,9 +109,9 @@ def _cut(tokens: NDArray[np.uint16], starts: NDArray[np.int64], context: int) ->
     return ids
 
 
-def _mean_loss(network: nn.Module, batch: NDArray[np.int64]) -> Tensor:
+def _mean_loss(network: nn.Module, batch: NDArray[np.int64], *, smoothing: float = 0.0) -> Tensor:
     import torch
 
     device = next(network.parameters()).device
     ids = torch.from_numpy(batch).to(device, non_blocking=True)
-    return token_loss(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    return token_loss(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), smoothing)

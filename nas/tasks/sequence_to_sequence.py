@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Sources of val that are decoded in a measurement: BLEU and chrF of val are for a glance, and
 # decoding costs as much as some training. Of test all are.
 DECODED_OF_VAL = 128
+SCORED = ("source", "reference")
 
 
 class PairBatch(NamedTuple):
@@ -59,6 +60,7 @@ class SequenceToSequence:
     description: ClassVar[str] = "write a text for a text; csv, tsv or jsonl with source and target"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
@@ -100,15 +102,14 @@ class SequenceToSequence:
             total += float(token_loss(*_predicted(network, pairs))) * tokens
             count += tokens
         decoded = taken if split == "test" else taken[spread(len(taken), DECODED_OF_VAL)]
-        return {"loss": total / count, **self._written(network, sources, targets, decoded)}
+        return {"loss": total / count, **self._written(network, split, decoded)}
 
-    def _written(
-        self, network: nn.Module, sources: Ragged, targets: Ragged, rows: Ints
-    ) -> dict[str, float]:
+    def _written(self, network: nn.Module, split: str, rows: Ints) -> dict[str, float]:
         import sacrebleu
 
         from nas.decoding import greedy_decode
 
+        sources, references = (Ragged(self.prepared, f"{split}.{s}") for s in SCORED)
         spec, written = self.prepared.spec, dict[int, list[int]]()
         for group in in_batches(rows, sources.lengths):
             ids, mask = pad_rows([sources[row] for row in group], self._pad)
@@ -121,7 +122,7 @@ class SequenceToSequence:
             )
             written |= zip(group.tolist(), found, strict=True)
         ours = self._texts([written[row] for row in rows.tolist()])
-        right = self._texts([targets[row].tolist() for row in rows.tolist()])
+        right = self._texts([references[row].tolist() for row in rows.tolist()])
         return {
             "bleu": float(sacrebleu.corpus_bleu(ours, [right]).score),
             "chrf": float(sacrebleu.corpus_chrf(ours, [right]).score),

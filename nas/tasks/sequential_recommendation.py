@@ -55,12 +55,15 @@ class SequentialRecommendation:
     description: ClassVar[str] = "predict a user's next item; a log of user, item and time"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"token_dropout", "label_smoothing"})
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
         self._histories = Ragged(prepared, "train")
-        # A long history is as many examples as it has pieces, so that each item counts alike.
-        pieces = np.maximum(1, self._histories.lengths // recipe.context)
+        # A long history is as many examples as it has pieces, so that each item counts alike; one
+        # item alone is none: there is nothing to predict.
+        lengths = self._histories.lengths
+        pieces = np.maximum(1, lengths // recipe.context) * (lengths > 1)
         self._owner = np.repeat(np.arange(len(self._histories)), pieces)
         self._order = Order(len(self._owner), recipe.batch, seed)
 

@@ -59,6 +59,9 @@ class TextClassification:
     description: ClassVar[str] = "put texts into classes; csv, tsv or jsonl with text and label"
     options: ClassVar[Mapping[str, Option]] = OPTIONS
     context: ClassVar[int | None] = None
+    recipe_fields: ClassVar[frozenset[str]] = frozenset(
+        {"token_dropout", "label_smoothing", "class_weights"}
+    )
 
     def __init__(self, prepared: PreparedData, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed

@@ -61,6 +61,15 @@ def test_trials_come_as_a_table_that_fits(nas, place):
     assert max(map(len, lines)) <= 80
 
 
+def test_trials_show_the_objective_on_test(nas, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_STUDIES", str(tmp_path))
+    by_bits = (place / "tiny.yaml").read_text() + "objectives: [val_bits_per_byte]\n"
+    (tmp_path / "bits.yaml").write_text(by_bits)
+    assert nas("search", str(tmp_path / "bits.yaml"), "--quiet").code == 0
+    header = nas("trials", "bits").out.splitlines()[1].split()
+    assert header[:3] == ["#", "val_bits_per_byte", "test_bits_per_byte"]
+
+
 def test_trials_in_a_wide_terminal_have_more_columns(nas, place, monkeypatch):
     narrow = nas("trials").out.splitlines()[1].split()
     monkeypatch.setenv("COLUMNS", "160")

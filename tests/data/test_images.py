@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,9 @@ def test_npz_with_splits(tmp_path: Path) -> None:
         ({"x": np.zeros((3, 4), np.uint8), "y": np.arange(3)}, r"shape \(3, 4\), expected"),
         ({"x": np.zeros((3, 4, 4, 2), np.uint8), "y": np.arange(3)}, r"shape \(3, 4, 4, 2\)"),
         ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.arange(2)}, "3 images and 2 labels"),
+        ({"x": np.zeros((3, 0, 0), np.uint8), "y": np.arange(3)}, "there are no pixels"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": np.array([0, np.nan])}, "labels of float64"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": np.array([0j, 1j])}, "labels of complex128"),
         ({"x": np.array([{}]), "y": np.arange(1)}, "not a readable npz file of plain arrays"),
     ],
 )
@@ -124,6 +128,61 @@ def test_a_wrong_npz_is_refused(tmp_path: Path, arrays: dict[str, Any], message:
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(DataError, match=message):
         read_images(tmp_path / "x.npz", size=None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array([1.0, 0.0, 1.0]), ("0", "1")),
+        (np.array([b"dog", b"cat", b"dog"]), ("cat", "dog")),
+        (np.array([10, 9, 10], np.uint8), ("9", "10")),
+    ],
+)
+def test_labels_of_an_npz_are_named_as_a_person_would(tmp_path: Path, labels, names) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 4), np.uint8), y=labels)
+    found = read_images(tmp_path / "x.npz", size=None)
+    assert (found.names, found.labels.tolist()) == (names, [1, 0, 1])
+
+
+def npy(shape: str, content: bytes) -> bytes:
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + content
+
+
+@pytest.mark.parametrize("count", [10**13, 10**5, 100])
+def test_an_npz_header_is_not_believed(tmp_path: Path, count: int) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", npy(f"({count}, 8, 8)", b"some"))
+        archive.writestr("y.npy", npy("(3,)", b"abc"))
+    with pytest.raises(DataError, match=r"x\.npy has fewer bytes than its header says, \(100"):
+        read_images(tmp_path / "x.npz", size=None)
+
+
+def test_what_only_looks_like_an_npz_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"x\.npy: not a readable npz"):
+        read_images(tmp_path / "x.npy", size=None)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", "no array")
+    with pytest.raises(DataError, match=r"x\.npz: not a readable npz"):
+        read_images(tmp_path / "x.npz", size=None)
+    np.savez(tmp_path / "odd.npz", x=np.zeros(3))
+    content = bytearray((tmp_path / "odd.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = 77  # a compression that there is not
+    (tmp_path / "odd.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"odd\.npz: not a readable npz"):
+        read_images(tmp_path / "odd.npz", size=None)
+
+
+def test_a_picture_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
+    greys = (np.arange(16).reshape(4, 4) * 4096).astype(np.uint16)
+    picture(tmp_path / "b" / "1.png", (4, 4), mode="L")
+    (tmp_path / "a").mkdir()
+    Image.fromarray(greys).save(tmp_path / "a" / "1.png")
+    assert np.array_equal(read_images(tmp_path, size=None).pixels[0, :, :, 0], greys >> 8)
+    Image.fromarray(greys.astype(np.float32)).save(tmp_path / "a" / "2.tif")
+    with pytest.raises(DataError, match=r"2\.tif: pixels of 32 bits"):
+        read_images(tmp_path, size=None)
 
 
 def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:

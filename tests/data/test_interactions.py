@@ -42,6 +42,25 @@ def test_times_may_be_dates_with_and_without_a_zone() -> None:
     assert found.sequences[0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (("u", "a", "nan"), "event 2: time: got 'nan'"),
+        (("u", "a", "inf"), "event 2: time: got 'inf'"),
+        (("", "a", "1"), "event 2: user: is empty"),
+        (("u", " ", "1"), "event 2: item: is empty"),
+    ],
+)
+def test_an_event_without_user_item_or_time_is_refused(event, message) -> None:
+    with pytest.raises(DataError, match=message):
+        interactions_of(log(("u", "b", "1"), event, ("u", "c", "3")))
+
+
+def test_items_may_be_longer_than_python_counts() -> None:
+    found = interactions_of(log(("u", "9" * 5000, "1"), ("u", "2", "2"), ("u", "3", "3")))
+    assert found.items == ("2", "3", "9" * 5000)
+
+
 def test_a_time_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("userId,movieId,timestamp\n1,2,3\n1,2,soon\n")

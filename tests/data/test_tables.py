@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from pathlib import Path
 
@@ -40,12 +41,20 @@ def test_a_quoted_field_may_hold_lines(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", 'text,label\n"one\ntwo",x\n')["text"] == ["one\ntwo"]
 
 
+def test_a_field_may_be_longer_than_pythons_limit(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    long = "word " * 50_000
+    assert read(tmp_path / "a.csv", f"text,label\n{long},x\n")["text"] == [long]
+    assert csv.field_size_limit() == limit
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.csv", "", "empty"),
         ("a.csv", "text,label\n", "a header and no rows"),
         ("a.csv", "txt,label\nx,y\n", r"no column for the text; expected text or sentence.*'txt'"),
+        ("a.csv", "body,mark\nx y,z\n", "no column for the text; .*, the file has body, mark"),
         ("a.csv", "text,label,text\nx,y,z\n", "two columns are called 'text'"),
         ("a.csv", "text,label\nx,y\nz\n", "line 3: 1 fields, the header has 2"),
         ("a.csv", 'text,label\n"x,y\n', "line 2: not csv"),
@@ -54,6 +63,8 @@ def test_a_quoted_field_may_hold_lines(tmp_path: Path) -> None:
         ("a.jsonl", "[1, 2]\n", "line 1: got list, expected an object"),
         ("a.jsonl", '{"text": "x"}\n', "no column for the label"),
         ("a.jsonl", '{"text": "x", "label": null}\n', "line 1: label: got nothing"),
+        ("a.jsonl", '{"text": "x", "label": NaN}\n', "line 1: label: got nan"),
+        ("a.jsonl", '{"text": "a\\ud800", "label": 1}\n', r"line 1: text: character 1 is \\ud800"),
         ("a.jsonl", '{"text": ["x"], "label": 1}\n', "line 1: text: got list"),
         ("a.xlsx", "x", r"a table is a \.csv, \.tsv, \.jsonl file"),
     ],

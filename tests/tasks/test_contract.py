@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from stand_ins import draw_matrices
 from task_cases import CASES, request_for
 
 import nas
@@ -13,7 +14,7 @@ from nas.data import PreparedData, source_changed
 from nas.errors import DataError, NotFoundError
 from nas.families import FAMILIES, shape_class
 from nas.records import HEADS
-from nas.tasks import TASKS, task_class
+from nas.tasks import SPECIAL_FIELDS, TASKS, task_class
 from nas.tasks.metrics import badness
 from nas.training.loop import fresh_network
 
@@ -94,6 +95,23 @@ def test_batch_is_a_function_of_seed_and_step_alone(name, prepared_for):
     assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
     other = made(name, prepared_for(name), seed=4, **hidden)
     assert not all(same(batch, other.batch(step)) for step, batch in enumerate(forwards))
+
+
+SOME = {"label_smoothing": 0.3, "class_weights": "balanced"}
+SOME |= {"token_dropout": 0.5, "augment": "shift_flip"}
+
+
+@pytest.mark.parametrize("field", SPECIAL_FIELDS)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_recipe_field_changes_training_if_the_task_obeys_it(name, field, prepared_for):
+    prepared, losses = prepared_for(name), []
+    network = network_for(name, prepared)
+    draw_matrices(network, torch.Generator().manual_seed(0))
+    for recipe in ({}, {field: SOME[field]}):
+        task = made(name, prepared, **recipe)
+        with torch.no_grad():
+            losses.append([float(task.loss(network, task.batch(step))) for step in range(3)])
+    assert (losses[0] != losses[1]) == (field in task_class(name).recipe_fields)
 
 
 @pytest.mark.parametrize("name", TASKS)

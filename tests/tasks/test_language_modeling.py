@@ -126,3 +126,16 @@ def test_bits_per_byte_counts_bytes_of_text_not_tokens(tmp_path):
     measured = task.evaluate(network, "val", max_tokens=10**9)
     assert measured["loss"] == pytest.approx(math.log(257), rel=1e-6)
     assert measured["bits_per_byte"] == pytest.approx(math.log2(257) * 9 / 8, rel=1e-6)
+
+
+def test_training_smooths_its_targets_and_measuring_does_not(prepared):
+    network = Bigram(prepared.spec.vocab_size)
+    smooth = LanguageModeling(prepared, replace(RECIPE, label_smoothing=0.2), seed=0)
+    plain = LanguageModeling(prepared, RECIPE, seed=0)
+    ids = torch.from_numpy(plain.batch(0))
+    wanted = F.cross_entropy(
+        network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), label_smoothing=0.2
+    )
+    assert smooth.loss(network, smooth.batch(0)) == pytest.approx(float(wanted))
+    values = [task.evaluate(network, "val", max_tokens=500) for task in (smooth, plain)]
+    assert values[0] == values[1]

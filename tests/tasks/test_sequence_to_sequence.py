@@ -82,6 +82,20 @@ def test_empty_texts_are_refused(tmp_path, pairs, message):
         prepare(tmp_path, pairs)
 
 
+def test_what_is_written_is_scored_against_whole_targets(tmp_path):
+    long = "a target that is longer than the model's context, which would hide its end"
+    pairs = [(f"{number} words", f"{number} {long}") for number in range(40)]
+    prepared = prepare(tmp_path, pairs, options={"tokenizer": "bytes"}, context=10)
+    assert len(Ragged(prepared, "test.target")[0]) == 10
+    task = SequenceToSequence(prepared, CASES[NAME].recipe(), 0)
+    whole = Ragged(prepared, "test.reference")
+    assert task._texts([whole[0].tolist()])[0].endswith(long)
+    network = fresh_network(CASES[NAME].shape, prepared.spec, 0).eval()
+    with torch.no_grad():
+        found = task.evaluate(network, "test", max_tokens=10**9)
+    assert found["chrf"] < 20  # ten bytes say little of eighty
+
+
 def test_long_texts_lose_their_end_and_keep_the_end_token(tmp_path):
     prepared = prepare(
         tmp_path, [("word " * 50, "more " * 50)] * 20, options={"tokenizer": "bytes"}, context=10

@@ -13,7 +13,7 @@ from torch import nn
 
 from nas.data.rows import Ragged
 from nas.errors import DataError
-from nas.tasks.sequential_recommendation import SequentialRecommendation
+from nas.tasks.sequential_recommendation import IGNORED, SequentialRecommendation
 from nas.training.loop import fresh_network
 
 NAME = "sequential_recommendation"
@@ -76,6 +76,16 @@ def test_equal_logits_are_no_hits_for_free(tmp_path):
     assert found["loss"] == pytest.approx(np.log(prepared.spec.vocab_size - 1), abs=1e-5)
 
 
+def test_a_history_of_one_item_is_no_example(tmp_path):
+    """Of three events two are held back; a batch of such users alone would have no loss at all."""
+    short = [(f"s{user}", user % 5, time) for user in range(60) for time in range(3)]
+    prepared = prepare(tmp_path, [*short, *(("long", n % 7, n) for n in range(9))])
+    task = SequentialRecommendation(prepared, CASES[NAME].recipe(batch=4), 0)
+    for step in range(8):
+        assert (task.batch(step)[1] != IGNORED).any(axis=1).all()
+    assert len(Ragged(prepared, "test")) == 61  # they are asked of all the same
+
+
 def test_hidden_items_and_padding_are_no_targets(tmp_path):
     prepared = prepare(tmp_path, random_log(40, 30, 9))
     task = SequentialRecommendation(prepared, CASES[NAME].recipe(token_dropout=0.5), 0)
@@ -90,6 +100,7 @@ def test_hidden_items_and_padding_are_no_targets(tmp_path):
     ("events", "message"),
     [
         ([("u", "a", 1), ("u", "b", 2), ("v", "a", 1)], "no user has 3 events or more"),
+        ([("u", "abc"[n], n) for n in range(3)], "no user has 4 events or more"),
         ([("u", "<pad>", 1), ("u", "b", 2), ("u", "a", 3)], "an item is called '<pad>'"),
         ([("u", "a", "soon")], "event 1: time: got 'soon'"),
     ],

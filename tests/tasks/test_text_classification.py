@@ -13,6 +13,7 @@ from task_cases import CASES, request_for
 from torch import nn
 
 from nas.data import PreparedData
+from nas.data.rows import Ragged
 from nas.data.text_classification import CLS, SEP, cut_text
 from nas.errors import DataError
 from nas.tasks.text_classification import TextClassification
@@ -53,6 +54,20 @@ def test_a_long_text_is_cut_as_asked(how, overlap, pieces):
 def test_a_short_text_is_one_whole_input(how, length):
     options = {"long_inputs": how, "chunk_overlap": 1}
     assert list(cut_text(options, [7] * length, context=6)) == [[CLS, *[7] * length, SEP]]
+
+
+@pytest.mark.parametrize("how", ["truncate", "truncate_left"])
+def test_transformers_reads_a_text_as_training_did(tmp_path, how):
+    from transformers import AutoTokenizer
+
+    texts = ["Hello  World", "", "many words " * 40, "[SEP] is [CLS] text", "漢字 🙂\n\ttab"] * 8
+    rows = [(text, "ab"[number % 2]) for number, text in enumerate(texts)]
+    prepared = prepare(tmp_path, rows, options={"long_inputs": how})
+    tokenizer = AutoTokenizer.from_pretrained(prepared.folder)
+    found = Ragged(prepared, "train")
+    for row, number in enumerate(prepared.info.split.rows(len(texts))["train"]):
+        ids = tokenizer(texts[number], truncation=True)["input_ids"]
+        assert ids == found[row].tolist(), texts[number]
 
 
 class Sum(nn.Module):

@@ -62,6 +62,7 @@ class LlamaShape:
     module: ClassVar[str] = "nas.families.llama.module:Llama"
     per_layer: ClassVar[frozenset[str]] = frozenset({"d_ff", "n_kv_head"})
     limits: ClassVar[Mapping[str, int]] = LIMITS
+    least: ClassVar[Mapping[str, float]] = {}
     description: ClassVar[str] = "decoder: RMSNorm, rotary positions, grouped-query heads, SwiGLU"
 
     def __post_init__(self) -> None:

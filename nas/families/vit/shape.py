@@ -33,6 +33,7 @@ class VitShape(PlainShape):
     heads: ClassVar[frozenset[str]] = frozenset({"classify_image"})
     module: ClassVar[str] = "nas.families.vit.module:Vit"
     limits: ClassVar[Mapping[str, int]] = {**LIMITS, "patch_size": 1024}
+    least: ClassVar[Mapping[str, float]] = {"patches": 1}  # none is larger than the images
     description: ClassVar[str] = "image encoder: patches, class token, pre-LayerNorm, GELU"
 
     def __post_init__(self) -> None:
@@ -47,7 +48,10 @@ class VitShape(PlainShape):
     def cost(
         cls, fields: Mapping[str, Any], spec: TaskSpec, *, context: int, batch: int
     ) -> dict[str, Any]:
-        """Return params, FLOPs and memory in closed form; an image counts as `context` tokens."""
+        """Return params, FLOPs and memory in closed form; an image counts as `context` tokens.
+
+        `patches` is how many an image has.
+        """
         d_model, patch = fields["d_model"], fields["patch_size"]
         side = spec.image_size // patch
         count, numbers = side * side, patch * patch * spec.n_channel
@@ -58,7 +62,7 @@ class VitShape(PlainShape):
         head = spec.n_class * d_model + spec.n_class
         # The pixels; the last block's output and its norm's statistics; the normed class token.
         saved = count * numbers + length * (d_model + 2) + d_model + 2 * spec.n_class
-        return columns(
+        found = columns(
             params=blocks.params + numbers * d_model + 4 * d_model + head,
             embedding=length * d_model,
             flops=blocks.flops + 2 * count * numbers * d_model + 2 * d_model * spec.n_class,
@@ -66,6 +70,7 @@ class VitShape(PlainShape):
             context=context,
             batch=batch,
         )
+        return found | {"patches": count}
 
     def native_config(self, spec: TaskSpec) -> dict[str, Any]:
         """Return the stock `config.json`."""
