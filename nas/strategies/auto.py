@@ -40,6 +40,7 @@ from nas.strategies.random import RandomStrategy
 WHOLE = 1024  # shapes of a space that is scored whole
 POOL = 256  # draws of a larger one that every proposal scores; their spread scales the features
 FRESH = 64  # shapes that only this proposal scores: draws and neighbours of the best
+RECENT = 256  # results that move the share of neighbours
 INCUMBENTS = 8  # of which neighbours are scored
 # Candidates before one from the lower half of the sizes is asked for and doubt begins whether
 # larger is better. Earlier would cost where it is, later where it is not.
@@ -275,16 +276,14 @@ def _weighed(values: Floats, weights: Floats) -> Floats:
 def _share_of_neighbours(history: Sequence[Observation], found: _Results) -> float:
     """Return the share of fresh shapes that are neighbours of the best rather than draws.
 
-    It follows how often either kind improved on the best before it; a candidate counts as a
-    neighbour if it differs from that one in one parameter.
+    It follows how often either kind lately improved on the best before it; a candidate counts as
+    a neighbour if it differs from that one in one parameter.
     """
-    encodings = np.array([list(history[row].parameters.values()) for row in found.rows])
-    before = np.minimum.accumulate(found.merit)[:-1]
-    best, place = 0, []
-    for at, value in enumerate(found.merit[:-1]):
-        best = at if value < found.merit[best] else best
-        place.append(best)
-    near = (encodings[1:] != encodings[place]).sum(axis=1) <= 1
-    better = found.merit[1:] < before
+    merit = found.merit[-RECENT:]
+    encodings = np.array([list(history[row].parameters.values()) for row in found.rows[-RECENT:]])
+    best = np.minimum.accumulate(merit)
+    places = np.maximum.accumulate(np.where(merit == best, np.arange(len(merit)), 0))
+    near = (encodings[1:] != encodings[places[:-1]]).sum(axis=1) <= 1
+    better = merit[1:] < best[:-1]
     rates = [(1 + (better & kind).sum()) / (2 + kind.sum()) for kind in (near, ~near)]
     return float(rates[0] / sum(rates))

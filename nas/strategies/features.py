@@ -9,6 +9,7 @@ logarithm over the layers and, where layers differ, the trend from the first to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ class Features:
 
     def _values(self, dimension: Dimension, shapes: Encoded) -> NDArray[np.int64]:
         slots = dimension.parameters(self._deepest)
-        found = np.array([[parameters[p.name] for p in slots] for parameters, _ in shapes])
+        read = itemgetter(*(p.name for p in slots))
+        found = np.array([read(parameters) for parameters, _ in shapes]).reshape(len(shapes), -1)
         if dimension.step is None:
             found = np.asarray(dimension.values)[found]
         return found

@@ -48,27 +48,27 @@ def outcomes(history: Sequence[Observation], directions: Sequence[str]) -> Outco
         directions: `minimize` or `maximize` for each objective.
     """
     signs = np.array([-1.0 if way == "maximize" else 1.0 for way in directions])
-    values = np.full((len(history), len(signs)), np.nan)
-    for row, seen in enumerate(history):
-        if seen.values is not None:
-            values[row] = signs * seen.values
+    unknown = (np.nan,) * len(signs)
+    full = [unknown if seen.values is None else seen.values for seen in history]
+    values = np.array(full, dtype=float).reshape(len(history), len(signs)) * signs
     complete = _filled(values)
-    rungs = [{tokens: signs * found for tokens, found in seen.rungs} for seen in history]
-    for tokens in sorted({tokens for measured in rungs for tokens in measured}, reverse=True):
-        _raise_rung({row: m[tokens] for row, m in enumerate(rungs) if tokens in m}, values)
+    rungs: dict[int, dict[int, tuple[float, ...]]] = {}
+    for row, seen in enumerate(history):
+        for tokens, found in seen.rungs:
+            rungs.setdefault(tokens, {})[row] = found
+    for _, measured in sorted(rungs.items(), reverse=True):
+        _raise_rung(np.array(list(measured)), np.array(list(measured.values())) * signs, values)
     return Outcomes(values=values, complete=complete)
 
 
-def _raise_rung(measured: dict[int, Floats], values: Floats) -> None:
-    """Fill the rows of `values` that have nothing higher than this rung."""
+def _raise_rung(rows: NDArray[np.int64], measured: Floats, values: Floats) -> None:
+    """Fill those of some rows of `values` that have nothing higher than this rung."""
     known = _filled(values)
-    went_on = [row for row in measured if known[row]]
-    if not went_on and known.any():
+    went_on = known[rows]
+    if not went_on.any() and known.any():
         return  # nobody tells how this rung compares with what is known
-    gain = np.mean([values[row] - measured[row] for row in went_on], axis=0) if went_on else 0.0
-    for row in measured:
-        if not known[row]:
-            values[row] = measured[row] + gain
+    gain = (values[rows] - measured)[went_on].mean(axis=0) if went_on.any() else 0.0
+    values[rows[~went_on]] = (measured + gain)[~went_on]
 
 
 def _filled(values: Floats) -> NDArray[np.bool_]:
