@@ -213,7 +213,7 @@ def test_a_missing_part_is_refused(key: str) -> None:
 
 
 def test_strategy_and_executor_are_checked_against_what_there_is() -> None:
-    there = {"strategies": ["random", "tpe"], "executors": ["inline", "processes"]}
+    there = {"strategies": ["auto", "random", "tpe"], "executors": ["inline", "processes"]}
     for name in ("auto", "tpe"):
         plain = {**PLAIN, "strategy": name}
         assert config_from_plain(plain, where="s", name="s", **there).strategy == name

@@ -58,7 +58,7 @@ def load_config(
         study: A path, the NAME of `./studies/NAME.yaml`, or a shipped NAME.
         name: What the study is called; the file's name if left out.
         overrides: Values for dotted keys, such as `{"stop.minutes": 5}` (see `parse_set`).
-        strategies: The strategies there are, beside auto; any name is taken if left out.
+        strategies: The strategies there are; any name is taken if left out.
         executors: The executors there are; any name is taken if left out.
 
     Raises:

@@ -282,7 +282,7 @@ def _read_strategy(reader: Reader, known: Collection[str] | None) -> str:
         except NotFoundError as error:
             reader.fail("strategy", str(error))
         return name
-    return reader.text("strategy", choices=[AUTO, *known], default=AUTO)
+    return reader.text("strategy", choices=known, default=AUTO)
 
 
 def _read_finalists(reader: Reader) -> FinalistsConfig:

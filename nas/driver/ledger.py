@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 from nas.driver.opening import OpenedStudy
@@ -17,7 +18,7 @@ from nas.families import cost_of
 from nas.records import Candidate, CheckpointRef, Outcome
 from nas.store import ranking
 from nas.store.mirror import Mirror
-from nas.store.rows import CandidateRow
+from nas.store.rows import CandidateRow, EvaluationRow
 from nas.strategies import Observation
 
 MODELS, CHECKPOINTS = "models", "checkpoints"
@@ -41,6 +42,7 @@ class Ledger:
         )
         self._unmirrored: list[CandidateRow] = []
         self.rows: dict[str, CandidateRow] = {}
+        self._measured: dict[str, dict[int, EvaluationRow]] = {}  # by candidate and rung
         self._reload()
         self._reconcile()
 
@@ -78,7 +80,20 @@ class Ledger:
             parameters=row.parameters,
             state=row.state,
             values=known if complete else None,
+            columns=row.columns,
+            rungs=self._rungs(row),
         )
+
+    def _rungs(self, row: CandidateRow) -> tuple[tuple[int, tuple[float, ...]], ...]:
+        """Return the objectives at each rung below the full budget, with its tokens."""
+        found = []
+        for rung, one in sorted(self._measured.get(row.candidate_id, {}).items()):
+            at_rung = replace(row, metrics=one.metrics)
+            values = [ranking.number_of(at_rung, name) for name in self._record.objectives]
+            known = tuple(value for value in values if value is not None and isfinite(value))
+            if rung < len(self._record.rungs) - 1 and len(known) == len(values):
+                found.append((one.evaluation.tokens, known))
+        return tuple(found)
 
     def add(self, candidate: Candidate, *, number: int, role: str) -> CandidateRow:
         """Store a candidate as running; one that is there already is set running again."""
@@ -106,6 +121,8 @@ class Ledger:
         before = self.rows[outcome.candidate_id].checkpoint
         stored = replace(outcome, checkpoint=self._relative(outcome.checkpoint))
         self._store.record_outcome(self._record, stored)
+        for evaluation in outcome.evaluations:
+            self._note(EvaluationRow(candidate_id=outcome.candidate_id, evaluation=evaluation))
         row = self._refresh(outcome.candidate_id)
         if row.state not in ("interrupted", "paused"):
             self._store.set_checkpoint(self._record, row.candidate_id, None)
@@ -159,6 +176,13 @@ class Ledger:
 
     def _reload(self) -> None:
         self.rows = {row.candidate_id: row for row in self._store.rows(self._record)}
+        for one in self._store.evaluations(self._record):
+            self._note(one)
+
+    def _note(self, one: EvaluationRow) -> None:
+        bare = replace(one.evaluation, curve=())  # nobody here asks for it
+        known = self._measured.setdefault(one.candidate_id, {})
+        known[bare.rung] = replace(one, evaluation=bare)
 
     def _refresh(self, candidate_id: str) -> CandidateRow:
         row = self._store.row(self._record, candidate_id)

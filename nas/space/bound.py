@@ -95,12 +95,33 @@ class BoundSpace:
             self.space.encode(architecture)
         except ShapeError as error:
             return str(error)
-        columns = cost_of(architecture, self.spec, context=self.context, batch=self.batch)
+        columns = self.columns(architecture)
         for constraint in self.constraints:
             value = columns[constraint.column]
             if not constraint.allows(value):
                 return f"{constraint.column} is {value:,.0f}, {_text(constraint)}"
         return ""
+
+    def columns(self, architecture: Architecture) -> dict[str, float]:
+        """Return the closed-form columns of a shape under this task, context and batch."""
+        return cost_of(architecture, self.spec, context=self.context, batch=self.batch)
+
+    def at(self, params: Mapping[str, int]) -> Architecture | None:
+        """Return the feasible shape that parameters stand for, None if they stand for none.
+
+        Slots that the shape does not use must be lowest, as `SearchSpace.encode` has them.
+        """
+        try:
+            found = self.space.decode(params)
+        except ShapeError:
+            return None
+        if self.space.encode(found) != dict(params) or not self._allowed(found):
+            return None
+        return found
+
+    def _allowed(self, architecture: Architecture) -> bool:
+        columns = self.columns(architecture)
+        return all(c.allows(columns[c.column]) for c in self.space.constraints)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw a feasible shape: depth, then width, then the rest in the order of the file.

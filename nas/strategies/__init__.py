@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from nas.plugins import resolve
 from nas.records import Architecture
 from nas.space import BoundSpace
 
-AUTO = "auto"
-
 STRATEGIES: dict[str, str] = {
+    "auto": "nas.strategies.auto:AutoStrategy",
     "random": "nas.strategies.random:RandomStrategy",
+    "evolution": "nas.strategies.evolution:EvolutionStrategy",
     "tpe": "nas.strategies.tpe:TPEStrategy",
+    "gp": "nas.strategies.gp:GPStrategy",
+    "nsga2": "nas.strategies.nsga2:NSGA2Strategy",
 }
-DEFAULT = "tpe"  # what `auto` stands for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,9 @@ class Observation:
         parameters: The sampler's encoding of its shape.
         state: One of `records.STATES`.
         values: Its objectives at the full budget; None before that, or if it failed.
+        columns: The closed-form columns of its shape, `params` and others.
+        rungs: What was measured before the full budget: tokens, ascending, and the objectives
+            there. Values of different rungs do not compare (see `strategies.outcomes`).
     """
 
     number: int
@@ -36,6 +40,8 @@ class Observation:
     parameters: Mapping[str, int]
     state: str
     values: tuple[float, ...] | None
+    columns: Mapping[str, float] = field(default_factory=dict)
+    rungs: tuple[tuple[int, tuple[float, ...]], ...] = ()
 
 
 class Strategy(Protocol):
@@ -62,14 +68,14 @@ def make_strategy(
     """Return a strategy by its name.
 
     Args:
-        name: A key of `STRATEGIES`, `auto`, or `package.module:Name` for one of the user's own.
+        name: A key of `STRATEGIES`, or `package.module:Name` for one of the user's own.
         space: What to choose from.
         seed: The study's seed.
         directions: `minimize` or `maximize` for each objective.
 
     Raises:
-        NotFoundError: If the name is unknown.
+        NotFoundError: If the name is unknown, or needs a package that is not installed.
     """
-    kind = resolve(STRATEGIES, DEFAULT if name == AUTO else name, what="strategy")
+    kind = resolve(STRATEGIES, name, what="strategy")
     made: Strategy = kind(space, seed=seed, directions=directions)
     return made

@@ -51,11 +51,7 @@ def first_new(
     known = {observation.architecture_id for observation in history}
     for _ in range(REDRAWS):
         parameters = draw()
-        found = space.nearest(parameters)
-        if found is not None and found.id not in known and _is(space, found, parameters):
+        found = space.at(parameters)
+        if found is not None and found.id not in known:
             return found
     return space.nearest(parameters, exclude=known)
-
-
-def _is(space: BoundSpace, found: Architecture, parameters: Mapping[str, int]) -> bool:
-    return space.space.encode(found) == dict(parameters)
