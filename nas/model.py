@@ -56,7 +56,7 @@ class Model(nn.Module):
         """Return the logits for the inputs of the model's head (see `records.HEADS`).
 
         Raises:
-            InputError: If a text has more tokens than the model has positions.
+            InputError: If a text has no token, or more than the model has positions.
         """
         longest = max((tensor.shape[1] for tensor in inputs if tensor is not None), default=0)
         if self.task_spec.head != "classify_image" and longest > self.task_spec.context:
@@ -64,6 +64,8 @@ class Model(nn.Module):
                 f"got {longest} tokens, the model has positions for {self.task_spec.context}; "
                 "cut the input"
             )
+        if any(tensor is not None and not tensor.numel() for tensor in inputs):
+            raise InputError("got an empty input, the model needs a token at least")
         logits: Tensor = self.network(*inputs)
         return logits
 
@@ -159,7 +161,7 @@ class Model(nn.Module):
 
     def _prompt_ids(self, prompt: str | list[int] | Tensor) -> list[int]:
         if isinstance(prompt, str):
-            return list(self._need_tokenizer().encode(prompt).ids)
+            return list(self._need_tokenizer().encode(_valid(prompt)).ids)
         if isinstance(prompt, Tensor):
             if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
                 raise InputError(
@@ -273,6 +275,17 @@ def _check_free(folder: Path) -> None:
         raise ArtifactError(
             f"{folder}: holds something that is not a model; choose a new folder to save to"
         )
+
+
+def _valid(prompt: str) -> str:
+    """Return a text that is Unicode: what a shell passes need not be."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"prompt: character {error.start + 1} is half of one or no UTF-8; write it anew"
+        ) from error
+    return prompt
 
 
 _WRAPPED = "network."
