@@ -56,8 +56,7 @@ class Model(nn.Module):
         """Return the logits for the inputs of the model's head (see `records.HEADS`).
 
         Raises:
-<<<<<<< HEAD
-            InputError: If a text has more tokens than the model has positions, an image is of
+            InputError: If a text has no token, or more than the model has positions, an image is of
                 another size, or an input is no batch.
         """
         given = [tensor for tensor in inputs if tensor is not None]
@@ -65,18 +64,8 @@ class Model(nn.Module):
             _check_images(given, self.task_spec)
         else:
             _check_texts(given, self.task_spec)
-=======
-            InputError: If a text has no token, or more than the model has positions.
-        """
-        longest = max((tensor.shape[1] for tensor in inputs if tensor is not None), default=0)
-        if self.task_spec.head != "classify_image" and longest > self.task_spec.context:
-            raise InputError(
-                f"got {longest} tokens, the model has positions for {self.task_spec.context}; "
-                "cut the input"
-            )
-        if any(tensor is not None and not tensor.numel() for tensor in inputs):
+        if any(not tensor.numel() for tensor in given):
             raise InputError("got an empty input, the model needs a token at least")
->>>>>>> h1
         logits: Tensor = self.network(*inputs)
         return logits
 
@@ -290,7 +279,6 @@ def _check_free(folder: Path) -> None:
         )
 
 
-<<<<<<< HEAD
 def _check_images(given: Sequence[Tensor], spec: TaskSpec) -> None:
     wanted = (spec.n_channel, spec.image_size, spec.image_size)
     for pixels in given:
@@ -310,7 +298,8 @@ def _check_texts(given: Sequence[Tensor], spec: TaskSpec) -> None:
         raise InputError(
             f"got {longest} tokens, the model has positions for {spec.context}; cut the input"
         )
-=======
+
+
 def _valid(prompt: str) -> str:
     """Return a text that is Unicode: what a shell passes need not be."""
     try:
@@ -320,7 +309,6 @@ def _valid(prompt: str) -> str:
             f"prompt: character {error.start + 1} is half of one or no UTF-8; write it anew"
         ) from error
     return prompt
->>>>>>> h1
 
 
 _WRAPPED = "network."
