@@ -106,7 +106,8 @@ class Model(nn.Module):
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
-        tokenizer.encode_special_tokens = True  # as in training: what stands in a text is text
+        # As in `tokenizer_config.json`: only a prompt to go on with may have special tokens.
+        tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
         return tokenizer
 
     def generate(
