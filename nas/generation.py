@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from nas.errors import InputError
 from nas.records import TaskSpec
 
+# Below this a temperature changes nothing more: logits in fp32 that differ do so by more.
+COLDEST = 1e-8
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
@@ -53,7 +56,7 @@ class Sampling:
         """Return the next token's id from fp32 logits on the CPU."""
         if self.temperature <= 0:
             return int(logits_V.argmax())
-        logits_V = logits_V / self.temperature
+        logits_V = (logits_V - logits_V.max()) / max(self.temperature, COLDEST)
         if self.top_k is not None and self.top_k < len(logits_V):
             least = logits_V.topk(self.top_k).values[-1]
             logits_V = logits_V.masked_fill(logits_V < least, float("-inf"))
@@ -103,6 +106,7 @@ def _nucleus(probabilities_V: Tensor, top_p: float) -> Tensor:
     """Return the probabilities with all but the likeliest ones, `top_p` in sum, set to 0."""
     ordered, order = probabilities_V.sort(descending=True)
     before = ordered.cumsum(dim=0) - ordered
+    before[0] = -1.0  # the likeliest one stays, however small `top_p` is in fp32
     return torch.zeros_like(ordered).scatter(0, order, ordered.where(before < top_p, 0.0))
 
 

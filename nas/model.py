@@ -56,7 +56,7 @@ class Model(nn.Module):
         """Return the logits for the inputs of the model's head (see `records.HEADS`).
 
         Raises:
-            InputError: If a text has more tokens than the model has positions, an image is of
+            InputError: If a text has no token, or more than the model has positions, an image is of
                 another size, or an input is no batch.
         """
         given = [tensor for tensor in inputs if tensor is not None]
@@ -64,6 +64,8 @@ class Model(nn.Module):
             _check_images(given, self.task_spec)
         else:
             _check_texts(given, self.task_spec)
+        if any(not tensor.numel() for tensor in given):
+            raise InputError("got an empty input, the model needs a token at least")
         logits: Tensor = self.network(*inputs)
         return logits
 
@@ -104,7 +106,8 @@ class Model(nn.Module):
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
-        tokenizer.encode_special_tokens = True  # as in training: what stands in a text is text
+        # As in `tokenizer_config.json`: only a prompt to go on with may have special tokens.
+        tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
         return tokenizer
 
     def generate(
@@ -161,7 +164,7 @@ class Model(nn.Module):
 
     def _prompt_ids(self, prompt: str | list[int] | Tensor) -> list[int]:
         if isinstance(prompt, str):
-            return list(self._need_tokenizer().encode(prompt).ids)
+            return list(self._need_tokenizer().encode(_valid(prompt)).ids)
         if isinstance(prompt, Tensor):
             if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
                 raise InputError(
@@ -296,6 +299,17 @@ def _check_texts(given: Sequence[Tensor], spec: TaskSpec) -> None:
         raise InputError(
             f"got {longest} tokens, the model has positions for {spec.context}; cut the input"
         )
+
+
+def _valid(prompt: str) -> str:
+    """Return a text that is Unicode: what a shell passes need not be."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"prompt: character {error.start + 1} is half of one or no UTF-8; write it anew"
+        ) from error
+    return prompt
 
 
 _WRAPPED = "network."

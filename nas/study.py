@@ -141,6 +141,11 @@ class Study:
             NotFoundError: If there is none.
             InputError: If several begin so.
         """
+        if not isinstance(id_or_prefix, str):
+            raise InputError(
+                f"candidate: got {id_or_prefix!r}, expected an id or the start of one as text; "
+                f"see: nas trials {self.name}"
+            )
         rows = self._rows()
         found = [row for row in rows if id_or_prefix and row.candidate_id.startswith(id_or_prefix)]
         if not found:

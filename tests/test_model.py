@@ -182,6 +182,24 @@ def test_generation_stops_after_the_end_token(model: Model) -> None:
     assert ending.generate([1, 2], max_new_tokens=50, temperature=0) == expected
 
 
+@pytest.mark.parametrize(
+    "least", [{"temperature": 1e-320}, {"temperature": 1e-40}, {"top_p": 1e-300}]
+)
+def test_least_temperature_and_share_take_the_likeliest_token(model: Model, least: dict) -> None:
+    likeliest = model.generate([1, 2, 3], max_new_tokens=9, temperature=0)
+    assert model.generate([1, 2, 3], max_new_tokens=9, seed=0, **least) == likeliest
+
+
+def test_prompt_that_is_no_unicode_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="prompt: character 2 is half of one or no UTF-8"):
+        load_folder(folder).generate("a\udcff")
+
+
+def test_input_without_a_token_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="got an empty input, the model needs a token"):
+        model(torch.zeros(1, 0, dtype=torch.long))
+
+
 def test_tensor_prompt_keeps_its_form(model: Model) -> None:
     flat = model.generate(torch.tensor([5, 6]), max_new_tokens=4, temperature=0)
     batch = model.generate(torch.tensor([[5, 6]]), max_new_tokens=4, temperature=0)

@@ -236,6 +236,11 @@ def test_finalists_are_summed_up_by_architecture(study, folder):
     assert best.mean("test_loss") is None
 
 
+def test_candidate_by_anything_but_text_is_refused(study):
+    with pytest.raises(InputError, match="candidate: got 3, expected an id or the start of one"):
+        study.candidate(3)
+
+
 def test_evaluations_are_all_rungs_of_a_candidate(study):
     row = study.best()
     found = study.evaluations(row.candidate_id)

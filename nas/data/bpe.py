@@ -115,13 +115,19 @@ def size_of(tokenizer_json: str) -> int:
 
 
 def tokenizer_config(
-    context: int, *, keep: Literal["beginning", "end"] = "beginning", **special: str
+    context: int,
+    *,
+    keep: Literal["beginning", "end"] = "beginning",
+    text_only: bool = False,
+    **special: str,
 ) -> dict[str, Any]:
     """Return the content of the `tokenizer_config.json` that transformers' AutoTokenizer reads.
 
     Args:
         context: Longest input in tokens.
         keep: Which end of a longer text is kept when it is truncated.
+        text_only: Whether special tokens that stand in a text are text, as in `encode`; a prompt
+            for a language model may have the end token.
         special: Which special token is `bos`, `eos`, `pad`, `cls`, `sep` or `mask`.
     """
     return {
@@ -130,7 +136,7 @@ def tokenizer_config(
         "truncation_side": {"beginning": "right", "end": "left"}[keep],
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,  # as `encode`: what stands in a text is text
+        "split_special_tokens": text_only,
         **{f"{role}_token": name for role, name in special.items()},
     }
 

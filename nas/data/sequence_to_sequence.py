@@ -62,7 +62,9 @@ def _make(request: DataRequest) -> Draft:
             for part, array in ragged(rows, bpe.size_of(tokenizer)).items():
                 arrays[f"{name}.{side}.{part}"] = array
     count = {name: len(splits[name]["source"]) if name in splits else 0 for name in SPLITS}
-    config = bpe.tokenizer_config(request.context, bos="<s>", eos="</s>", pad="<pad>")
+    config = bpe.tokenizer_config(
+        request.context, text_only=True, bos="<s>", eos="</s>", pad="<pad>"
+    )
     return Draft(
         spec=TaskSpec(
             task=TASK,

@@ -74,6 +74,7 @@ def _make(request: DataRequest) -> Draft:
     config = bpe.tokenizer_config(
         request.context,
         keep="end" if request.options["long_inputs"] == "truncate_left" else "beginning",
+        text_only=True,
         cls="[CLS]",
         sep="[SEP]",
         pad="[PAD]",

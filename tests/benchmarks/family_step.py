@@ -4,10 +4,11 @@
     python tests/benchmarks/family_step.py bert vit --repeats 30
 
 `stock` is a plain loop: the class that transformers has for the shape, from our own
-`native_config`, in float32 with its default attention, its own loss, clipping, AdamW. `ours` is
-`Training.step` of a real job by the numerics that the probe chooses here, and once more held to
-float32. Both read the batches of the same task, one thread, in turns; ratios are of CPU time.
-Needs transformers.
+`native_config`, in float32 with its default attention, its own loss, clipping, AdamW, over shuffled
+batches that are padded to their longest text. `ours` is `Training.step` of a real job in bf16 where
+the processor has instructions for it, and once more held to float32; texts of similar length make
+a batch. Both read as many examples of the same task a step, one thread, in turns; ratios are of
+CPU time, and over so many steps that both have read texts of all lengths. Needs transformers.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from nas.families import architecture, shape_of
 from nas.records import Candidate, Job, Numerics, Recipe
 from nas.space import load_space
 from nas.tasks import task_class
+from nas.tasks.batches import Order
 from nas.tasks.image_classification import _inputs
 from nas.training.loop import Training
 from nas.worker import probe
@@ -102,7 +104,10 @@ def stock(job: Job) -> tuple[Step, int]:
     assert config is not None, "a reference shape has equal layers"
     native = transformers.AutoConfig.for_model(**config)
     model: nn.Module = getattr(transformers, config["architectures"][0])(native).train()
-    task = task_class(spec.task)(PreparedData.open(job.data), job.candidate.recipe, 0)
+    recipe = job.candidate.recipe
+    task: Any = task_class(spec.task)(PreparedData.open(job.data), recipe, 0)
+    if hasattr(task, "_order"):  # without regard to lengths
+        task._order = Order(task._order._count, recipe.batch, 0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     number = 0
 
@@ -136,7 +141,7 @@ def inputs(head: str, batch: Any, model: nn.Module) -> dict[str, Tensor]:
 
 
 def measure(steps: dict[str, Step], repeats: int) -> dict[str, tuple[float, float]]:
-    """Return median seconds of CPU and wall time of a step; the first of each turn is not timed."""
+    """Return mean seconds of CPU and wall time of a step; the first of each turn is not timed."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(repeats + 3):
         for name, step in steps.items():
@@ -146,7 +151,7 @@ def measure(steps: dict[str, Step], repeats: int) -> dict[str, tuple[float, floa
             if turn >= 3:
                 times[name].append((time.process_time() - cpu, time.perf_counter() - wall))
     return {
-        name: (statistics.median(c for c, _ in found), statistics.median(w for _, w in found))
+        name: (statistics.fmean(c for c, _ in found), statistics.fmean(w for _, w in found))
         for name, found in times.items()
     }
 

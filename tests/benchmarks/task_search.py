@@ -130,9 +130,9 @@ SETS = {
         sst2, "builtin:docstrings", 15, "accuracy",
         {
             "space": "modernbert_tiny",
-            "task": {"name": "text_classification", "vocab_size": 8000},
+            "task": {"name": "text_classification", "vocab_size": 4000},
             "recipe": {"context": 64, "batch": 32, "dropout": 0.4, "token_dropout": 0.2,
-                       "label_smoothing": 0.1, "early_stop": 6},
+                       "label_smoothing": 0.1, "weight_decay": 1.0},
             "objectives": ["val_accuracy"],
             "per_candidate": {"examples": 40_000},
             "finalists": {"top": 2, "seeds": 3},

@@ -12,10 +12,13 @@ import torch
 from task_cases import CASES, request_for
 from torch import nn
 
+from nas.artifact import Manifest
+from nas.artifact.writing import write_model
 from nas.data import PreparedData
 from nas.data.rows import Ragged
 from nas.data.text_classification import CLS, SEP, cut_text
 from nas.errors import DataError
+from nas.model import load_folder
 from nas.tasks.text_classification import TextClassification
 from nas.training.loop import fresh_network
 
@@ -57,13 +60,18 @@ def test_a_short_text_is_one_whole_input(how, length):
 
 
 @pytest.mark.parametrize("how", ["truncate", "truncate_left"])
-def test_transformers_reads_a_text_as_training_did(tmp_path, how):
+def test_stored_tokenizer_reads_a_text_as_training_did(tmp_path, how):
     from transformers import AutoTokenizer
 
     texts = ["Hello  World", "", "many words " * 40, "[SEP] is [CLS] text", "漢字 🙂\n\ttab"] * 8
     rows = [(text, "ab"[number % 2]) for number, text in enumerate(texts)]
     prepared = prepare(tmp_path, rows, options={"long_inputs": how})
     tokenizer = AutoTokenizer.from_pretrained(prepared.folder)
+    state = fresh_network(CASES[NAME].shape, prepared.spec, 0).state_dict()
+    manifest = Manifest(architecture=CASES[NAME].shape, task_spec=prepared.spec)
+    write_model(tmp_path / "model", state, manifest, processor_dir=prepared.folder)
+    ours = load_folder(tmp_path / "model").tokenizer
+    assert ours.encode(texts[3]).ids == tokenizer(texts[3])["input_ids"]
     found = Ragged(prepared, "train")
     for row, number in enumerate(prepared.info.split.rows(len(texts))["train"]):
         ids = tokenizer(texts[number], truncation=True)["input_ids"]

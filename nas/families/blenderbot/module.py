@@ -234,7 +234,7 @@ class Blenderbot(nn.Module):
 
     def _logits(self, x_BTD: Tensor) -> Tensor:
         x_BTD = self.model.decoder.layer_norm(x_BTD)
-        return F.linear(x_BTD, self.model.shared.weight) + self.final_logits_bias
+        return F.linear(x_BTD, self.model.shared.weight, self.final_logits_bias[0])
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights on the CPU; the same generator state gives the same weights."""
