@@ -49,7 +49,8 @@ def search(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="auto, random, evolution, tpe, gp, nsga2, or your own package.module:Name.", show_default=False
+            help="auto, random, evolution, tpe, gp, nsga2, or your own package.module:Name.",
+            show_default=False,
         ),
     ] = None,
     candidates: Annotated[

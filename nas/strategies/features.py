@@ -90,5 +90,3 @@ def second_order(features: Floats) -> Floats:
     left, right = np.triu_indices(d, k=1)
     one = np.ones((len(features), 1))
     return np.hstack([one, features, features**2, features[:, left] * features[:, right]])
-
-
