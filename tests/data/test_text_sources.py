@@ -13,6 +13,10 @@ from nas.data import read_documents, signature
 from nas.errors import DataError
 
 
+def zipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)  # else names of tests tell the second
+
+
 def test_reading_keeps_every_byte_of_a_file(tmp_path: Path) -> None:
     content = "Straße\r\n\t漢字 🙂 <|endoftext|>\n".encode()
     (tmp_path / "a.anything").write_bytes(content)
@@ -20,7 +24,7 @@ def test_reading_keeps_every_byte_of_a_file(tmp_path: Path) -> None:
 
 
 def test_reading_unzips_a_gz_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"some text", mtime=0))
+    (tmp_path / "a.txt.gz").write_bytes(zipped(b"some text"))
     assert read_documents(str(tmp_path / "a.txt.gz")) == [b"some text"]
 
 
@@ -28,7 +32,7 @@ def test_reading_a_folder_takes_text_files_only(tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     (folder / "sub" / ".hidden").mkdir(parents=True)
     (folder / "one.txt").write_bytes(b"one")
-    (folder / "sub" / "two.md.gz").write_bytes(gzip.compress(b"two", mtime=0))
+    (folder / "sub" / "two.md.gz").write_bytes(zipped(b"two"))
     (folder / "empty.txt").touch()
     (folder / "picture.png").write_bytes(b"\x89PNG")
     (folder / ".three.txt").write_bytes(b"three")
@@ -79,10 +83,10 @@ def test_builtin_source_is_the_library_without_tests() -> None:
         ("utf16.txt", "hi".encode("utf-16-le"), r"utf16\.txt: byte 1 is zero: not UTF-8"),
         ("program.bin", b"\x7fELF\x00\x01", r"program\.bin: byte 4 is zero"),
         ("empty.txt", b"", r"empty\.txt: empty"),
-        ("empty.txt.gz", gzip.compress(b"", mtime=0), r"empty\.txt\.gz: empty"),
+        ("empty.txt.gz", zipped(b""), r"empty\.txt\.gz: empty"),
         ("plain.txt.gz", b"not zipped", r"plain\.txt\.gz: not a whole gzip file"),
-        ("cut.txt.gz", gzip.compress(b"text" * 99, mtime=0)[:-9], r"cut\.txt\.gz: not a whole gzip file"),
-        ("bits.txt.gz", gzip.compress(b"text" * 99, mtime=0)[:12] + b"\xff" * 40, r"not a whole gzip file"),
+        ("cut.txt.gz", zipped(b"text" * 99)[:-9], r"cut\.txt\.gz: not a whole gzip file"),
+        ("bits.txt.gz", zipped(b"text" * 99)[:12] + b"\xff" * 40, r"not a whole gzip file"),
     ],
 )
 def test_a_file_that_is_no_text_is_refused(
