@@ -263,6 +263,38 @@ def _show_gap(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray
         )
 
 
+def run(
+    sets: Mapping[str, list[Row]],
+    strategies: Sequence[str],
+    *,
+    seeds: int,
+    sign: int,
+    processes: int,
+) -> dict[str, np.ndarray]:
+    """Return the regrets, arrays (case, seed, AFTER); a fixed order has one seed."""
+    cases = [under(rows, cap) for rows in sets.values() for cap in CAPS]
+    jobs = [
+        (rows, strategy, range(1 if strategy == "largest-first" else seeds), sign)
+        for strategy in strategies
+        for rows in cases
+    ]
+    with ProcessPoolExecutor(processes) as pool:
+        results = list(pool.map(_many, jobs))
+    return {
+        strategy: np.array(results[at * len(cases) : (at + 1) * len(cases)])
+        for at, strategy in enumerate(strategies)
+    }
+
+
+def report(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray]) -> None:
+    """Print a table for each set and cap, one of their mean, and the distance of `auto`."""
+    for at, (name, cap) in enumerate(cases):
+        _show(f"{name}, cap {cap} %", {key: found[at : at + 1] for key, found in regrets.items()})
+    _show("mean over sets and caps", regrets)
+    if "auto" in regrets and len(regrets) > 1:
+        _show_gap(cases, regrets)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a table; without it two sets are made up")
@@ -273,26 +305,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the numbers go")
     args = parser.parse_args()
     sets = read_table(args.data) if args.data else made_up()
-    cases = [(name, cap) for name in sets for cap in CAPS]
     sign = -1 if args.negate else 1
-    seeds = {name: range(1 if name == "largest-first" else args.seeds) for name in args.strategies}
-    jobs = [
-        (under(sets[name], cap), strategy, seeds[strategy], sign)
-        for strategy in args.strategies
-        for name, cap in cases
-    ]
-    with ProcessPoolExecutor(args.jobs) as pool:
-        done = np.array_split(np.arange(len(jobs)), len(args.strategies))
-        results = list(pool.map(_many, jobs))
-    regrets = {
-        strategy: np.array([results[at] for at in where])
-        for strategy, where in zip(args.strategies, done, strict=True)
-    }
-    for at, (name, cap) in enumerate(cases):
-        _show(f"{name}, cap {cap} %", {key: found[at : at + 1] for key, found in regrets.items()})
-    _show("mean over sets and caps", regrets)
-    if "auto" in regrets and len(regrets) > 1:
-        _show_gap(cases, regrets)
+    regrets = run(sets, args.strategies, seeds=args.seeds, sign=sign, processes=args.jobs)
+    cases = [(name, cap) for name in sets for cap in CAPS]
+    report(cases, regrets)
     if args.json:
         plain = {name: found.mean(axis=1).tolist() for name, found in regrets.items()}
         args.json.write_text(json.dumps({"after": AFTER, "cases": cases, "regret": plain}))
