@@ -47,6 +47,9 @@ ROLES = ("search", "finalist", "reference")
 HEADS = ("causal_lm", "classify", "classify_image", "seq2seq")
 
 
+IGNORED = -100  # a target that no loss counts, as torch has it
+
+
 def canonical_json(plain: Any) -> str:
     """Return the one JSON text of `plain`: sorted keys, no spaces, no NaN."""
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""Cross-entropy for training on a CPU, in half the passes over memory that torch's takes.
+"""Cross-entropy for training on a CPU, in fewer passes over memory than torch's takes.
 
 At 4096 predictions of 257 classes in bf16 a loss and its gradient take 1.9 ms instead of 3.2.
 
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORED = -100  # a target that no loss counts, as torch has it
+from nas.records import IGNORED
+
 SMALLEST = torch.finfo(torch.float32).tiny
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.records import IGNORED
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Ints = NDArray[np.int64]
 
-IGNORED = -100  # a target that no loss counts
 
 # Batches among which examples are sorted by length: fewer pads, and every epoch another company.
 POOL = 16

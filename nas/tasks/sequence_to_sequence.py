@@ -15,9 +15,8 @@ import numpy as np
 from nas.data import DataRequest, Option, PreparedData
 from nas.data.rows import Ragged
 from nas.data.sequence_to_sequence import OPTIONS, TASK, prepare_sequence_to_sequence
-from nas.records import Recipe
+from nas.records import IGNORED, Recipe
 from nas.tasks.batches import (
-    IGNORED,
     Ints,
     Order,
     in_batches,

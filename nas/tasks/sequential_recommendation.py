@@ -19,10 +19,9 @@ from nas.data.sequential_recommendation import (
     TASK,
     prepare_sequential_recommendation,
 )
-from nas.records import Recipe
+from nas.records import IGNORED, Recipe
 from nas.tasks import metrics
 from nas.tasks.batches import (
-    IGNORED,
     Ints,
     Order,
     in_batches,

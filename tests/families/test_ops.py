@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from nas.families import architecture, cost_of, module_class, shape_of
 from nas.families import cpu_training as fast
-from nas.families.cross_entropy import IGNORED, mean_cross_entropy
+from nas.families.cross_entropy import mean_cross_entropy
 from nas.families.llama import shape as llama_shape
 from nas.families.ops import attend, rms_norm, rotary_angles, split_heads, swiglu
-from nas.records import TaskSpec
+from nas.records import IGNORED, TaskSpec
 
 EPS, THETA = 1e-6, 10_000.0
 
