@@ -2,8 +2,8 @@
 
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
 `search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
-says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
-`retrain` trains a stored candidate again.
+says when it is time to end and `pace` what that is reckoned from, `latency` which shapes are too
+slow, `stopping` takes interrupts, `retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.events import Listener, silent
+from nas.driver.latency import under_latency_limit
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
 from nas.driver.search import Driver, SearchInterrupted
 from nas.driver.settings import find_settings
@@ -76,6 +77,7 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
         opened.store.set_state(opened.record, "running")
         executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
         try:
+            opened = under_latency_limit(opened, executor, listener)
             driver = Driver(opened, executor, listener, stop)
             try:
                 driver.run()
@@ -91,6 +93,8 @@ def is_finished(opened: OpenedStudy) -> bool:
     if record.state != "finished":
         return False
     now = opened.config.to_plain()
+    if (record.config["latency"] or {}).get("max_ms") != (now["latency"] or {}).get("max_ms"):
+        return False
     return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))
 
 

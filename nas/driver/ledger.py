@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
+from nas.config import TIMED
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
 from nas.records import Candidate, CheckpointRef, Outcome
@@ -87,8 +88,10 @@ class Ledger:
     def _rungs(self, row: CandidateRow) -> tuple[tuple[int, tuple[float, ...]], ...]:
         """Return the objectives at each rung below the full budget, with its tokens."""
         found = []
+        # A latency is the shape's, whatever the rung at whose end it was taken.
+        of_shape = {name: row.metrics[name] for name in TIMED if name in row.metrics}
         for rung, one in sorted(self._measured.get(row.candidate_id, {}).items()):
-            at_rung = replace(row, metrics=one.metrics)
+            at_rung = replace(row, metrics=of_shape | one.metrics)
             values = [ranking.number_of(at_rung, name) for name in self._record.objectives]
             known = tuple(value for value in values if value is not None and isfinite(value))
             if rung < len(self._record.rungs) - 1 and len(known) == len(values):

@@ -20,6 +20,7 @@ from nas.driver.events import (
     SearchStarted,
 )
 from nas.driver.finalists import Entrant, entrants, summarise
+from nas.driver.latency import confirm, within_limit
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.limits import Limits
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
@@ -36,6 +37,7 @@ from nas.records import (
     Progress,
 )
 from nas.store import ranking
+from nas.store.hypervolume import front_summary
 from nas.store.rows import CandidateRow
 from nas.strategies import Strategy, make_strategy
 from nas.tasks.metrics import direction
@@ -109,7 +111,7 @@ class Driver:
 
     def _finals(self, reason: str) -> dict[str, Any]:
         config = self._config
-        complete = self.ledger.complete()
+        complete = within_limit(self._opened, self.ledger.complete())
         found = entrants(complete, self._limits.reference_id, config.finalists.top)
         trainings = len(found) * config.finalists.seeds
         if trainings:
@@ -263,6 +265,7 @@ class Driver:
             model_dir=str(folder / MODELS / row.candidate_id),
             objective=ranking.first_measured(self._record.objectives),
             keep_better_than=None if final else self._keep_better_than(),
+            latency=self._config.latency and self._config.latency.spec,
         )
 
     # What is known
@@ -304,10 +307,16 @@ class Driver:
             )
             for architecture_id, rows in groups.items()
         ]
-        summary = summarise(
-            finalists, self.ledger.complete(), self.ledger.objective, self._limits.reference_id
+        complete, objectives = self.ledger.complete(), self._record.objectives
+        too_slow, latency = confirm(
+            self._opened, self._executor, finalists, complete, self._listener
         )
-        return summary | {"elapsed_seconds": self._limits.elapsed}
+        summary = summarise(
+            finalists, complete, objectives[0], self._limits.reference_id, too_slow=too_slow
+        )
+        if len(objectives) > 1:
+            summary["pareto"] = front_summary(complete, objectives)
+        return summary | latency | {"elapsed_seconds": self._limits.elapsed}
 
     def _choose_numerics(self) -> Numerics:
         """Return the study's numerics, chosen at its beginning or for a new kind of device."""
