@@ -35,7 +35,7 @@ WARM_UP_SECONDS = 1.0  # no more of them after this long, but for two
 # quartiles of a pass of 0.1 ms). After the most seconds, a few undisturbed ones or any will do.
 REPEATS = 30
 LEAST_SECONDS = 0.2
-MOST_SECONDS = 5.0
+MOST_SECONDS = 2.0
 FEWEST = 5
 
 DEFAULT_BATCH = {"prefill": 1, "decode": 1, "throughput": 32}

@@ -97,7 +97,9 @@ def profile(
     ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Show what a shape, a candidate or a stored model costs and takes.
+    """Show what a model costs and how long its passes take.
+
+    It may be a shape, a candidate or a stored model.
 
     prefill is a forward pass; decode writes the token that fills the context, keys and values of
     those before it cached; throughput is prefill of a large batch.

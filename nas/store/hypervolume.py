@@ -3,8 +3,8 @@
 The volume of what lies between a reference point and the front: of all that the front is better
 than and the reference point is not. More is better, and only figures against the same reference
 point compare.
-Source: Zitzler and Thiele, "Multiobjective Optimization Using Evolutionary Algorithms", 1998,
-https://doi.org/10.1007/BFb0056872.
+Source: Zitzler and Thiele, "Multiobjective Optimization Using Evolutionary Algorithms: A
+Comparative Case Study", 1998.
 """
 
 from __future__ import annotations

@@ -15,7 +15,11 @@ from nas.records import Latency, TaskSpec, from_plain
 from nas.space import SearchSpace
 from nas.store.hypervolume import front_summary
 
-BOTH = {"objectives": ["val_loss", "latency_ms"], "latency": {"phase": "prefill"}}
+BOTH = {
+    "objectives": ["val_loss", "latency_ms"],
+    "latency": {"phase": "prefill"},
+    "finalists": {"top": 1, "seeds": 1},
+}
 
 
 def milliseconds(architecture):
@@ -87,9 +91,9 @@ def test_optuna_sees_all_objectives_and_which_way_they_are_better(configure):
 
 
 def test_a_resumed_search_goes_on_with_the_same_objectives(configure, clockwork):
-    whole, _ = search(configure("whole", **BOTH, strategy="auto", stop={"candidates": 9}))
-    search(configure("halves", **BOTH, strategy="auto", stop={"candidates": 5}))
-    halves, _ = search(configure("halves", **BOTH, strategy="auto", stop={"candidates": 9}))
+    whole, _ = search(configure("whole", **BOTH, strategy="auto", stop={"candidates": 7}))
+    search(configure("halves", **BOTH, strategy="auto", stop={"candidates": 4}))
+    halves, _ = search(configure("halves", **BOTH, strategy="auto", stop={"candidates": 7}))
     seen = [[(r.number, r.candidate_id, r.metrics) for r in s.trials(role="search", sort="number")]
             for s in (whole, halves)]  # fmt: skip
     assert seen[0] == seen[1]
