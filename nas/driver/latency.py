@@ -236,14 +236,10 @@ def _non_negative(parts: Floats, times: Floats) -> Floats:
 
 
 def within_limit(opened: OpenedStudy, rows: Sequence[CandidateRow]) -> list[CandidateRow]:
-    """Return those that are predicted to hold `latency.max_ms`; all, if none is or without it.
-
-    An earlier run may have had a higher limit.
-    """
+    """Return those that are predicted to hold `latency.max_ms`: an earlier one may be higher."""
     kept = list(rows)
     for column, bound in opened.space.limits:
-        held = [row for row in kept if opened.space.columns(row.architecture)[column.name] <= bound]
-        kept = held or kept
+        kept = [r for r in kept if opened.space.columns(r.architecture)[column.name] <= bound]
     return kept
 
 
@@ -271,7 +267,7 @@ def confirm(
     if section is None or section.max_ms is None:
         return frozenset(), {}
     times: dict[str, float] = {}
-    held = within_limit(opened, complete)
+    held = within_limit(opened, complete) or complete
     for shape in _by_rank(groups, held, opened.record.objectives[0]):
         times[shape.id] = _latency_of(opened, executor, shape).median_ms
         if times[shape.id] <= section.max_ms:

@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 
 from nas.config import TIMED
+from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
 from nas.records import Candidate, CheckpointRef, Outcome
@@ -67,6 +68,23 @@ class Ledger:
         left = [row for row in self.rows.values() if row.state in ("running", "interrupted")]
         return sorted(left, key=lambda row: (row.number, row.seed))
 
+    def tried(self) -> int:
+        """Return how many candidates of the search are not in training."""
+        return sum(row.state not in ("running", "interrupted") for row in self.search_rows())
+
+    def resumable(self) -> set[int]:
+        """Return the numbers of paused candidates of which a checkpoint is kept."""
+        paused = [row for row in self.search_rows() if row.state == "paused" and row.checkpoint]
+        return {row.number for row in within_limit(self._opened, paused)}
+
+    def drop_checkpoints(self, numbers: set[int]) -> None:
+        """Delete the checkpoints of paused candidates; Optuna sees these as pruned from now on."""
+        for row in self.search_rows():
+            if row.number in numbers and row.state == "paused" and row.checkpoint is not None:
+                self._store.set_checkpoint(self._record, row.candidate_id, None)
+                self._delete_other_checkpoints(row.checkpoint, None)
+                self._unmirrored.append(self._refresh(row.candidate_id))
+
     def history(self) -> list[Observation]:
         """Return what a strategy may know."""
         return [self._observation(row) for row in self.search_rows()]
@@ -86,7 +104,7 @@ class Ledger:
         )
 
     def _rungs(self, row: CandidateRow) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """Return the objectives at each rung below the full budget, with its tokens."""
+        """Return the objectives at each rung below the full budget."""
         found = []
         # A latency is the shape's, whatever the rung at whose end it was taken.
         of_shape = {name: row.metrics[name] for name in TIMED if name in row.metrics}
@@ -95,7 +113,7 @@ class Ledger:
             values = [ranking.number_of(at_rung, name) for name in self._record.objectives]
             known = tuple(value for value in values if value is not None and isfinite(value))
             if rung < len(self._record.rungs) - 1 and len(known) == len(values):
-                found.append((one.evaluation.tokens, known))
+                found.append((rung, known))
         return tuple(found)
 
     def add(self, candidate: Candidate, *, number: int, role: str) -> CandidateRow:
