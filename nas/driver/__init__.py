@@ -88,12 +88,16 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits and finals no less than today's."""
+    """Say whether a study came to its end under limits and finals no less than today's.
+
+    Its limit on latency must be the same: a lower one may take the winner's place from it.
+    """
     record: StudyRecord = opened.record
     if record.state != "finished":
         return False
     now = opened.config.to_plain()
-    if (record.config["latency"] or {}).get("max_ms") != (now["latency"] or {}).get("max_ms"):
+    limits = [(plain.get("latency") or {}).get("max_ms") for plain in (record.config, now)]
+    if limits[0] != limits[1]:
         return False
     return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))
 

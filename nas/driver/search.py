@@ -383,12 +383,12 @@ class Driver:
             wanted.update(row.candidate_id for row in own[:1])
         return wanted
 
-    def _summary(self) -> dict[str, Any]:
+    def _groups(self) -> list[ranking.FinalistGroup]:
         groups: dict[str, list[CandidateRow]] = {}
         for row in self.ledger.rows.values():
             if row.role != "search":
                 groups.setdefault(row.architecture_id, []).append(row)
-        finalists = [
+        return [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
                 is_reference=architecture_id == self._limits.reference_id,
@@ -396,26 +396,21 @@ class Driver:
             )
             for architecture_id, rows in groups.items()
         ]
-        complete, objectives = self.ledger.complete(), self._record.objectives
-        too_slow, latency = confirm(
-            self._opened, self._executor, finalists, complete, self._listener
-        )
-        summary = summarise(
-            finalists, complete, objectives[0], self._limits.reference_id, too_slow=too_slow
-        )
+
+    def _summary(self) -> dict[str, Any]:
+        groups, complete = self._groups(), self.ledger.complete()
+        objectives, reference_id = self._record.objectives, self._limits.reference_id
+        too_slow, summary = confirm(self._opened, self._executor, groups, complete, self._listener)
+        summary |= summarise(groups, complete, objectives[0], reference_id, too_slow=too_slow)
         if len(objectives) > 1:
             summary["pareto"] = front_summary(complete, objectives)
         fidelity = self._halving.fidelity(self.ledger.history())
-        return (
-            summary
-            | latency
-            | {
-                "elapsed_seconds": self._limits.elapsed,
-                "fidelity": [
-                    {"tokens": self._record.rungs[one.rung], **asdict(one)} for one in fidelity
-                ],
-            }
-        )
+        return summary | {
+            "elapsed_seconds": self._limits.elapsed,
+            "fidelity": [
+                {"tokens": self._record.rungs[one.rung], **asdict(one)} for one in fidelity
+            ],
+        }
 
     def _choose_numerics(self) -> Numerics:
         """Return the study's numerics, chosen at its beginning or for a new kind of device."""
