@@ -45,6 +45,10 @@ ROLES = ("search", "finalist", "reference")
 #   classify_image  pixels (B, channels, height, width), fp32        logits (B, C)
 #   seq2seq         ids (B, S), mask (B, S), decoder ids (B, T)      logits (B, T, V)
 HEADS = ("causal_lm", "classify", "classify_image", "seq2seq")
+WRITING_HEADS = ("causal_lm", "seq2seq")  # one token after the other, from a key-value cache
+
+# What is timed (see `measure`).
+PHASES = ("prefill", "decode", "throughput")
 
 
 IGNORED = -100  # a target that no loss counts, as torch has it
@@ -175,6 +179,37 @@ class Numerics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySpec:
+    """What of a model is timed, and where (see `measure.measure_latency`)."""
+
+    phase: str = "prefill"  # one of PHASES
+    batch: int = 1
+    context: int = 64
+    device: str = "cpu"
+    threads: int = 1  # CPU threads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """The times of a number of equal passes, in milliseconds."""
+
+    median_ms: float
+    low_ms: float  # quartiles
+    high_ms: float
+    repeats: int
+    items: int  # tokens of a model that writes, else examples, that a pass takes in
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics that a candidate gets: median, spread, and tokens or examples a second."""
+        return {
+            "latency_ms": self.median_ms,
+            "latency_iqr_ms": self.high_ms - self.low_ms,
+            "throughput": 1e3 * self.items / self.median_ms,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointRef:
     """Where a checkpoint lies and how to know that it is whole."""
 
@@ -203,6 +238,7 @@ class Job:
     model_dir: str | None = None  # where the finished model's folder goes; None: not kept
     objective: str = "val_loss"  # decides which weights `early_stop` returns to
     keep_better_than: float | None = None  # write the model folder only if the objective is better
+    latency: LatencySpec | None = None  # measured when the job ends; None: it is not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

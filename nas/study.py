@@ -163,7 +163,7 @@ class Study:
         return found[0]
 
     def pareto(self, objectives: Sequence[str] | None = None) -> list[CandidateRow]:
-        """Return the complete candidates that no other one beats in every objective.
+        """Return the search's complete candidates that no other one beats in every objective.
 
         Args:
             objectives: Columns; by default the study's, and against `params` if it has only one.
@@ -174,9 +174,9 @@ class Study:
         wanted = tuple(objectives or self.objectives)
         if objectives is None and len(wanted) == 1:
             wanted = (*wanted, "params")
-        complete = [row for row in self._rows() if row.state == "complete"]
-        self._check_columns("pareto", wanted, complete)
-        return ranking.pareto_front(complete, wanted)
+        rows = [row for row in self._rows() if row.state == "complete" and row.role == "search"]
+        self._check_columns("pareto", wanted, rows)
+        return ranking.pareto_front(rows, wanted)
 
     def finalists(self) -> list[ranking.FinalistGroup]:
         """Return what was retrained from fresh seeds, by architecture, best mean first."""

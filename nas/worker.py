@@ -1,9 +1,10 @@
 """Run one job: build or resume, train, measure, write what is to be kept.
 
 As a program (`python -m nas.worker`) it reads messages from standard input, one JSON object a
-line, and answers on standard output: `{"probe": job}`, `{"job": job}` and `{"cancel": true}` come
-in, `{"numerics": ...}`, `{"progress": ...}`, `{"outcome": ...}` and `{"error": ...}` go out. It
-ends when its input does, so that no worker outlives its driver. It has no database.
+line, and answers on standard output: `{"probe": job}`, `{"latency": job}`, `{"job": job}` and
+`{"cancel": true}` come in, `{"numerics": ...}`, `{"latency": ...}`, `{"progress": ...}`,
+`{"outcome": ...}` and `{"error": ...}` go out. It ends when its input does, so that no worker
+outlives its driver. It has no database.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nas.errors import NasError
-from nas.records import Evaluation, Job, Numerics, Outcome, Progress, from_plain, to_plain
+from nas.records import (
+    Evaluation,
+    Job,
+    Latency,
+    Numerics,
+    Outcome,
+    Progress,
+    from_plain,
+    to_plain,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,6 +82,7 @@ class _Run:
             return self._outcome("interrupted", checkpoint=self._checkpoint())
         finally:
             self.timings["train"] = self.training.state.seconds - before
+        self._timed("latency", self._measure_latency)
         if self.job.rung < len(self.job.rungs) - 1:
             return self._outcome("paused", checkpoint=self._checkpoint())
         saved = self._timed("save", self._save_model)
@@ -92,6 +103,14 @@ class _Run:
             return None
         folder = Path(self.job.checkpoint_dir)
         return self._timed("save", lambda: self.training.save(folder))
+
+    def _measure_latency(self) -> None:
+        from nas.measure import measure_latency
+
+        if self.job.latency is not None:
+            network, spec = self.training.network, self.job.task_spec
+            found = measure_latency(network, spec, self.job.latency)
+            self.training.note_metrics("", found.metrics)
 
     def _save_model(self) -> dict[str, Any]:
         from nas.tasks.metrics import badness
@@ -175,6 +194,23 @@ def probe(job: Job) -> Numerics:
     return choose_numerics(asked.device, asked.precision, asked.threads, step)
 
 
+def latency(job: Job) -> Latency:
+    """Measure the latency of a job's shape on this machine, with fresh weights.
+
+    Args:
+        job: Its `latency` says what is measured; nothing of it is trained.
+
+    Raises:
+        DeviceError: If the device is not here.
+    """
+    from nas.measure import measure_latency
+    from nas.training.loop import fresh_network
+
+    assert job.latency is not None
+    network = fresh_network(job.candidate.architecture, job.task_spec, job.candidate.seed)
+    return measure_latency(network, job.task_spec, job.latency)
+
+
 class _Program:
     """The worker as a program: a thread reads messages while jobs run in the main thread."""
 
@@ -204,6 +240,9 @@ class _Program:
         try:
             if "probe" in message:
                 self._send("numerics", probe(from_plain(Job, message["probe"])))
+                return
+            if "latency" in message:
+                self._send("latency", latency(from_plain(Job, message["latency"])))
                 return
             job = from_plain(Job, message["job"])
             outcome = run_job(job, lambda p: self._send("progress", p), self._cancelled.is_set)

@@ -174,8 +174,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"objectives": ["val_los"]}, r"objectives\[0\]: got 'val_los'.*'val_loss'\?"),
     ({"objectives": ["val_loss", "param"]}, r"objectives\[1\]: got 'param'.*'params'\?"),
     ({"objectives": ["val_loss", "val_loss"]}, r"objectives\[1\]: 'val_loss' given twice"),
-    ({"objectives": ["latency_ms"]}, r"objectives: latency_ms is not measured by this release"),
-    ({"latency": {**LATENCY, "max_ms": 3}}, r"latency\.max_ms: latency is not measured by this"),
+    ({"objectives": ["latency"]}, r"objectives\[0\]: got 'latency'.* did you mean 'latency_ms'"),
+    ({"latency": {**LATENCY, "max_ms": 0}}, r"latency\.max_ms: got 0 \(int\), expected a number"),
+    ({"latency": {"phse": "decode"}}, r"latency\.phse: unknown key.* did you mean 'phase'"),
     ({"per_candidate": {"tokens": 100}}, r"per_candidate\.tokens: got 100, less than one step"),
     (
         {"per_candidate": {"rungs": [100, 200]}},
@@ -358,10 +359,56 @@ def test_identity_is_the_same_where_only_limits_changed() -> None:
     assert identity_diff(old.identity(), new.identity()) == []
 
 
+def test_latency_limit_may_change_and_what_is_measured_may_not() -> None:
+    old = _config(latency=LATENCY)
+    assert old.latency is not None
+    limited = _config(latency={**LATENCY, "max_ms": 5})
+    assert limited.latency is not None
+    assert limited.latency.max_ms == 5
+    assert limited.latency.spec == old.latency.spec
+    assert identity_diff(old.identity(), limited.identity()) == []
+    other = _config(latency={**LATENCY, "batch": 3})
+    assert identity_diff(old.identity(), other.identity()) == [
+        "latency.batch: 2 in the study, 3 asked for"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "section", "expected"),
+    [
+        (["val_loss"], None, None),
+        (["val_loss", "latency_ms"], None, ("decode", 1, 64)),
+        (["val_loss", "throughput"], None, ("throughput", 32, 64)),
+        (["val_loss"], {}, ("decode", 1, 64)),
+        (["val_loss"], {"phase": "throughput", "batch": 4, "context": 8}, ("throughput", 4, 8)),
+    ],
+)
+def test_latency_section_is_filled_in_where_it_is_asked_for(
+    objectives: list[str], section: dict[str, Any] | None, expected: tuple[Any, ...] | None
+) -> None:
+    config = _config(objectives=objectives, latency=section)
+    found = config.latency
+    assert (found and (found.phase, found.batch, found.context)) == expected
+    assert config_from_plain(config.to_plain(), where="again", name="s") == config
+
+
+def test_phase_is_one_that_the_tasks_models_have() -> None:
+    changes: dict[str, Any] = {
+        "space": "bert_tiny",
+        "task": {"name": "text_classification", "data": "builtin:docstrings"},
+        "objectives": ["val_loss", "latency_ms"],
+    }
+    latency = _config(**changes).latency
+    assert latency is not None
+    assert latency.phase == "prefill"
+    with pytest.raises(ConfigError, match=r"latency\.phase: got 'decode', but classify models"):
+        _config(**changes, latency={"phase": "decode"})
+
+
 def test_identity_diff_says_what_changed() -> None:
     old = _config()
     recipe = replace(old.recipe, batch=16)
-    new = replace(old, recipe=recipe, seed=1, latency=LatencyConfig())
+    new = replace(old, recipe=recipe, seed=1, latency=LatencyConfig(phase="decode"))
     assert identity_diff(old.identity(), new.identity())[:3] == [
         "recipe.batch: 12 in the study, 16 asked for",
         "seed: 0 in the study, 1 asked for",

@@ -15,7 +15,7 @@ LAYERS = (
     {"errors"},
     {"device", "plugins", "records", "shipped", "yaml_strict"},
     {"families", "data", "decoding"},
-    {"tasks", "artifact", "generation"},
+    {"tasks", "artifact", "generation", "measure"},
     {"space", "training", "store"},
     {"config", "worker", "strategies"},
     {"executors", "model"},

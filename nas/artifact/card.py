@@ -92,7 +92,7 @@ def _cell(value: object) -> str:
 
 def _metrics_table(manifest: Manifest) -> str:
     rows = [
-        f"| {split} | {name} | {value:.4f} |"
+        f"| {split or '-'} | {name} | {value:.4f} |"
         for split, values in manifest.metrics.items()
         for name, value in values.items()
     ]

@@ -16,6 +16,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.generate import generate
+from nas.cli.profile import profile
 from nas.cli.rm import rm
 from nas.cli.search import INTERRUPTED, search
 from nas.cli.show import show
@@ -32,6 +33,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (show, "nas show quickstart 17"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (train, "nas train quickstart --candidate 17"),
+    (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),
     (families, "nas families --format json"),
     (tasks, "nas tasks"),

@@ -203,7 +203,8 @@ def ended_line(event: CandidateEnded, started: CandidateStarted, *, is_best: boo
     if event.value is None:
         words = failure_words(event.outcome)
         return f"{line}  {terminal.bad(words) if event.outcome.state in FAILED_STATES else words}"
-    line += f"  {measure(event.value)}  {duration(event.outcome.timings.get('run', 0.0)):>6}"
+    line += f"  {measure(event.value)}{latency_words(event.outcome)}"
+    line += f"  {duration(event.outcome.timings.get('run', 0.0)):>6}"
     return f"{line}  {terminal.good('best')}" if is_best else line
 
 
@@ -214,6 +215,12 @@ def candidate_words(started: CandidateStarted) -> str:
         number += f" seed {started.seed}"
     shape = shape_words(started.architecture.shape)
     return f"{number:<4} {shape:<24} {count(started.columns.get('params', 0)):>5}"
+
+
+def latency_words(outcome: Outcome) -> str:
+    """Return a latency with two blanks before it, nothing where none was measured."""
+    metrics = outcome.evaluations[-1].metrics.get("", {}) if outcome.evaluations else {}
+    return f"  {metrics['latency_ms']:.3g} ms" if "latency_ms" in metrics else ""
 
 
 def failure_words(outcome: Outcome) -> str:

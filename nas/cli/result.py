@@ -26,6 +26,8 @@ def show_result(study: Study) -> None:
     _show_fidelity(summary)
     _show_finals(summary, {row.architecture_id: row for row in rows})
     _show_no_larger(study, summary, rows)
+    _show_front(study, summary, rows)
+    _show_latency(summary)
     if not study.config["split"]["test"]:
         terminal.say("no test split was kept: all figures are on val, which the search has read")
     _show_places(study)
@@ -107,7 +109,7 @@ def _mean_and_sd(sample: Mapping[str, Any]) -> str:
 
 def _show_comparison(summary: Mapping[str, Any]) -> None:
     if summary["reference"] is None:
-        terminal.say("\nthe space has no reference to compare with")
+        terminal.say("\nthere is no reference to compare with")
     elif summary["winner"] == summary["reference"]:
         terminal.say("\nnothing beat the reference: it is the winner")
     else:
@@ -143,6 +145,38 @@ def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[Can
         f"best in the search of at most the reference's {count(reference.params or 0)} parameters: "
         f"#{row.number} {shape_words(row.shape)}, {measure(value)} against {measure(other)}"
     )
+
+
+def _show_front(study: Study, summary: Mapping[str, Any], rows: Sequence[CandidateRow]) -> None:
+    front = summary.get("pareto")
+    if not front:
+        return
+    by_id = {row.candidate_id: row for row in rows}
+    names = ["number", *study.objectives, "params", "shape", "candidate_id"]
+    cells = [
+        {**by_id[own].flat(), "shape": shape_words(by_id[own].shape)}
+        for own in front["candidates"]
+        if own in by_id
+    ]
+    terminal.say("\nPareto front of the search")
+    show_table(cells, names)
+    terminal.say(front_words(front))
+
+
+def front_words(front: Mapping[str, Any]) -> str:
+    """Return a front's hypervolume in words, and from which point it is measured."""
+    point = ", ".join(f"{name} {value:.4g}" for name, value in front["reference_point"].items())
+    return f"hypervolume {front['hypervolume']:.4g} from {point}"
+
+
+def _show_latency(summary: Mapping[str, Any]) -> None:
+    found = summary.get("latency")
+    if found:
+        verdict = "within" if found["winner_ms"] <= found["max_ms"] else "above"
+        terminal.say(
+            f"\nthe winner takes {found['winner_ms']:.3g} ms, measured at the end: {verdict} "
+            f"latency.max_ms {found['max_ms']:g}"
+        )
 
 
 def _show_places(study: Study) -> None:

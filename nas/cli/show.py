@@ -82,6 +82,7 @@ def _show(study: Study, row: CandidateRow, evaluations: Sequence[EvaluationRow])
     terminal.say(terminal.bad(row.state) if row.error else row.state)
     _show_shape(row)
     _show_measured(evaluations)
+    _show_front(study, row)
     _show_provenance(study, row)
     _show_weights(study, row)
     _show_error(row)
@@ -140,6 +141,19 @@ def _show_measured(evaluations: Sequence[EvaluationRow]) -> None:
     ]
     show_table(rows, ["rung", "tokens", "seconds", *sorted(metrics, key=_telling)])
     _show_curve(evaluations)
+
+
+def _show_front(study: Study, row: CandidateRow) -> None:
+    """Say of several objectives whether any candidate beats this one in all, and the volume."""
+    from nas.cli.result import front_words
+    from nas.store.hypervolume import front_summary
+
+    rows = study.trials() if len(study.objectives) > 1 else []
+    front = front_summary(rows, study.objectives) if rows else None
+    if front is not None:
+        place = "on it" if row.candidate_id in front["candidates"] else "not on it"
+        of = f"{len(front['candidates'])} of {', '.join(study.objectives)}"
+        terminal.say(f"Pareto front: {place} ({of}); {front_words(front)}")
 
 
 def _telling(metric: str) -> tuple[bool, bool, str]:

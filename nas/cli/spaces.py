@@ -13,6 +13,7 @@ from nas.cli.tables import Format, FormatOption, show_json, show_pairs, show_row
 from nas.cli.wording import count, shape_words
 
 if TYPE_CHECKING:
+    from nas.records import TaskSpec
     from nas.space import BoundSpace, SearchSpace
 
 # What sizes of a space over images are told for.
@@ -100,21 +101,25 @@ def _known() -> list[str]:
 
 
 def _bind(space: SearchSpace, vocab_size: int, context: int, batch: int) -> BoundSpace:
+    spec = task_spec_for(space.family, vocab_size=vocab_size, context=context)
+    return space.bind(spec, context=spec.context, batch=batch)
+
+
+def task_spec_for(family: str, *, vocab_size: int, context: int) -> TaskSpec:
+    """Return the sizes of a usual task of a family."""
     from nas.families import shape_class
     from nas.records import TaskSpec
 
-    heads = shape_class(space.family).heads
+    heads = shape_class(family).heads
     if "classify_image" in heads:
-        spec = TaskSpec(task="", head="classify_image", vocab_size=0, context=1, **IMAGES)
-        return space.bind(spec, context=1, batch=batch)
-    spec = TaskSpec(
+        return TaskSpec(task="", head="classify_image", vocab_size=0, context=1, **IMAGES)
+    return TaskSpec(
         task="",
         head=sorted(heads)[0],
         vocab_size=vocab_size,
         context=context,
         labels=("no", "yes") if "classify" in heads else (),
     )
-    return space.bind(spec, context=context, batch=batch)
 
 
 def _described(bound: BoundSpace) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas.store.rows import CandidateRow
     from nas.study import Study
 
+TIMES = ("latency_ms", "latency_iqr_ms")  # in a table where they were measured
 # Columns of tables that `flat` rows do not have.
 DERIVED = ("shape", "weights")
 
@@ -55,6 +56,12 @@ def trials(
     all_rungs: Annotated[
         bool, typer.Option("--all", help="A row for every measurement of a candidate.")
     ] = False,
+    pareto: Annotated[
+        bool,
+        typer.Option(
+            "--pareto", help="Only those that no other one beats in every objective (or params)."
+        ),
+    ] = False,
     columns: ColumnsOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
@@ -62,6 +69,8 @@ def trials(
     found, how = find_study(study)
     _check_state(state)
     rows = found.trials(where, sort=sort, all_rungs=all_rungs, role=role)
+    front = {row.candidate_id for row in found.pareto()} if pareto else None
+    rows = [row for row in rows if front is None or row.candidate_id in front]
     rows = [row for row in rows if state in (None, row.state)][:limit]
     chosen = split_columns(columns, known_columns(found, rows)) if columns else None
     if form is Format.TABLE:
@@ -76,12 +85,16 @@ def best(
     max_params: Annotated[
         float | None, typer.Option(help="The largest number of parameters.", show_default=False)
     ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(help="The longest latency, where it was measured.", show_default=False),
+    ] = None,
     where: WhereOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Show the best candidate of a study, or the best within limits."""
     found, how = find_study(study)
-    row = found.best(max_params=max_params, where=where)
+    row = found.best(max_params=max_params, max_latency_ms=max_latency_ms, where=where)
     if form is not Format.TABLE:
         show_rows([row.flat()], form, [])
         return
@@ -131,6 +144,7 @@ def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
         "number",
         *study.objectives,
         *(name for name in tests if name.startswith("test_") and name in measured),
+        *(name for name in TIMES if name in measured),
         "params",
         "shape",
         *(["state"] if states != {"complete"} else []),

@@ -104,6 +104,10 @@ def _number(name: str, value: float) -> str:
         return f"{value:.1f}"
     if name in _COUNTS or name.endswith(("_bytes", "_per_token")):
         return count(value)
+    if name == "throughput":
+        return count(value)
+    if name.endswith("_ms"):
+        return f"{value:.3g}"
     if "loss" in name or "bits" in name:
         return measure(value)
     return f"{value:g}"

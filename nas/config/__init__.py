@@ -1,7 +1,7 @@
 """The study file: YAML in, a checked and frozen `StudyConfig` out, and back."""
 
 from nas.config.files import find_study_file, load_config, parse_set, studies_folder, with_key
-from nas.config.parse import check_study_name, config_from_plain
+from nas.config.parse import TIMED, check_study_name, config_from_plain
 from nas.config.records import (
     BudgetConfig,
     FinalistsConfig,
@@ -14,6 +14,7 @@ from nas.config.records import (
 )
 
 __all__ = [
+    "TIMED",
     "BudgetConfig",
     "FinalistsConfig",
     "LatencyConfig",

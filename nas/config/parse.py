@@ -28,15 +28,16 @@ from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
 from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
 from nas.families import shape_class
+from nas.measure import DEFAULT_BATCH, why_not
 from nas.plugins import is_own, resolve
-from nas.records import TaskSpec
+from nas.records import PHASES, WRITING_HEADS, TaskSpec
 from nas.space import SearchSpace, load_space
 from nas.tasks import SPECIAL_FIELDS, Task, task_class
 from nas.yaml_strict import Reader
 
 PRECISIONS = (AUTO, "fp32", "bf16")
-PHASES = ("prefill", "decode")
-LATENCY = "latency_ms"
+# Objectives that are measured on a device: what `latency:` is for.
+TIMED = ("latency_ms", "throughput")
 LARGEST_SEED = 2**32 - 1  # numpy's
 
 # Recipe fields that are plain numbers, with the least and the largest that make sense.
@@ -87,18 +88,18 @@ def config_from_plain(
     space = _read_space(reader)
     task, kind = _read_task(reader.mapping("task"))
     recipe = _read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
-    latency = _read_latency(reader, recipe.context)
+    objectives = _read_objectives(reader, space, kind)
     config = StudyConfig(
         name=check_study_name(name),
         space=space,
         task=task,
         split=_read_split(reader),
         recipe=recipe,
-        objectives=_read_objectives(reader, space, kind),
+        objectives=objectives,
         budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
         finalists=_read_finalists(reader.mapping("finalists", optional=True)),
         stop=_read_stop(reader),
-        latency=latency,
+        latency=_read_latency(reader, recipe.context, kind.head, objectives),
         strategy=_read_strategy(reader, strategies),
         executor=reader.text("executor", choices=executors, default="processes"),
         workers=_optional_integer(reader, "workers"),
@@ -214,7 +215,7 @@ def _read_warmup(reader: Reader) -> int | None:
 def _read_objectives(reader: Reader, space: SearchSpace, task: type[Task]) -> tuple[str, ...]:
     if not reader.has("objectives"):
         return ("val_loss",)
-    known = [*(f"val_{name}" for name in task.metrics), LATENCY, *_cost_columns(space)]
+    known = [*(f"val_{name}" for name in task.metrics), *TIMED, *_cost_columns(space)]
     section = reader.sequence("objectives")
     names = tuple(section.text(key, choices=known) for key in section)
     if not names:
@@ -222,8 +223,6 @@ def _read_objectives(reader: Reader, space: SearchSpace, task: type[Task]) -> tu
     for key, name in enumerate(names):
         if name in names[:key]:
             section.fail(key, f"'{name}' given twice")
-    if LATENCY in names:
-        reader.fail("objectives", f"{LATENCY} is not measured by this release; leave it out")
     return names
 
 
@@ -311,19 +310,28 @@ def _read_stop(reader: Reader) -> StopConfig:
     return stop
 
 
-def _read_latency(reader: Reader, context: int) -> LatencyConfig | None:
-    if reader.value("latency", default=None) is None:
+def _read_latency(
+    reader: Reader, context: int, head: str, objectives: Collection[str]
+) -> LatencyConfig | None:
+    if reader.value("latency", default=None) is None and not set(TIMED) & set(objectives):
         return None
-    section, ours = reader.mapping("latency"), LatencyConfig()
+    given = reader.value("latency", default=None) is not None
+    section = reader.mapping("latency") if given else Reader({}, where=reader.where, path="latency")
+    usual = "decode" if head in WRITING_HEADS else "prefill"
+    if "throughput" in objectives and "latency_ms" not in objectives:
+        usual = "throughput"
+    phase = section.text("phase", choices=PHASES, default=usual)
+    if problem := why_not(phase, head):
+        section.fail("phase", problem)
+    ours = LatencyConfig()
     latency = LatencyConfig(
-        phase=section.text("phase", choices=PHASES, default=ours.phase),
-        batch=section.integer("batch", minimum=1, default=ours.batch),
+        phase=phase,
+        batch=section.integer("batch", minimum=1, default=DEFAULT_BATCH[phase]),
         context=section.integer("context", minimum=1, maximum=context, default=context),
         device=_read_device(section, ours.device),
         threads=section.integer("threads", minimum=1, default=ours.threads),
+        max_ms=_optional_number(section, "max_ms"),
     )
-    if section.value("max_ms", default=None) is not None:
-        section.fail("max_ms", "latency is not measured by this release; leave it out")
     if latency.device == AUTO:
         section.fail("device", "got 'auto'; name the device, so that figures can be compared")
     section.done()

@@ -10,7 +10,7 @@ from typing import Any
 from nas.data.request import DataRequest, OptionValue
 from nas.data.sources import is_builtin
 from nas.data.splits import Split
-from nas.records import Recipe
+from nas.records import LatencySpec, Recipe
 from nas.space import SearchSpace
 
 FORMAT_VERSION = 1
@@ -118,14 +118,17 @@ DEFAULT_STOP = StopConfig(candidates=40)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatencyConfig:
-    """Where and how `latency_ms` is to be measured."""
+class LatencyConfig(LatencySpec):
+    """What `latency_ms` is the time of, and the longest that is wanted."""
 
-    phase: str = "decode"
-    batch: int = 1
-    context: int = 64
-    device: str = "cpu"
-    threads: int = 1
+    max_ms: float | None = None  # may change between runs; the rest may not
+
+    @property
+    def spec(self) -> LatencySpec:
+        """What is measured."""
+        plain = asdict(self)
+        del plain["max_ms"]
+        return LatencySpec(**plain)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +198,8 @@ class StudyConfig:
             if isinstance(data, str)
             else {name: _last_name(source) for name, source in data.items()}
         )
+        if plain["latency"] is not None:
+            del plain["latency"]["max_ms"]
         return {key: plain[key] for key in FIXED if plain[key] is not None}
 
 

@@ -2,8 +2,8 @@
 
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
 `search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
-says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
-`retrain` trains a stored candidate again.
+says when it is time to end and `pace` what that is reckoned from, `latency` which shapes are too
+slow, `stopping` takes interrupts, `retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.events import Listener, silent
+from nas.driver.latency import under_latency_limit
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
 from nas.driver.search import Driver, SearchInterrupted
 from nas.driver.settings import find_settings
@@ -76,6 +77,7 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
         opened.store.set_state(opened.record, "running")
         executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
         try:
+            opened = under_latency_limit(opened, executor, listener)
             driver = Driver(opened, executor, listener, stop)
             try:
                 driver.run()
@@ -86,11 +88,17 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits and finals no less than today's."""
+    """Say whether a study came to its end under limits and finals no less than today's.
+
+    Its limit on latency must be the same: a lower one may take the winner's place from it.
+    """
     record: StudyRecord = opened.record
     if record.state != "finished":
         return False
     now = opened.config.to_plain()
+    limits = [(plain.get("latency") or {}).get("max_ms") for plain in (record.config, now)]
+    if limits[0] != limits[1]:
+        return False
     return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))
 
 

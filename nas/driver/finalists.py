@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,6 +128,8 @@ def summarise(
     complete: Sequence[CandidateRow],
     objective: str,
     reference_id: str | None,
+    *,
+    too_slow: Container[str] = (),
 ) -> dict[str, Any]:
     """Return the result of a study as plain JSON.
 
@@ -136,6 +138,7 @@ def summarise(
         complete: The search's complete candidates, best first.
         objective: The column that ranks.
         reference_id: Architecture id of the reference, if there is one.
+        too_slow: Architecture ids that cannot win (see `latency.confirm`).
 
     Returns:
         `winner` (architecture id), `finalists` (mean and spread of each), `against_reference`
@@ -143,9 +146,9 @@ def summarise(
     """
     ranked = sorted(groups, key=lambda g: badness(g.mean(objective), objective))
     ranked = [group for group in ranked if group.mean(objective) is not None]
-    winner = (
-        ranked[0].architecture_id if ranked else (complete[0].architecture_id if complete else None)
-    )
+    ranked.sort(key=lambda g: g.architecture_id in too_slow)
+    ids = [one.architecture_id for one in ranked or complete]
+    winner = next((own for own in ids if own not in too_slow), None)
     reference = next((g for g in ranked if g.architecture_id == reference_id), None)
     comparisons = {}
     if ranked and reference is not None and winner != reference_id:

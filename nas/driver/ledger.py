@@ -13,6 +13,8 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
+from nas.config import TIMED
+from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
 from nas.records import Candidate, CheckpointRef, Outcome
@@ -72,9 +74,8 @@ class Ledger:
 
     def resumable(self) -> set[int]:
         """Return the numbers of paused candidates of which a checkpoint is kept."""
-        return {
-            row.number for row in self.search_rows() if row.state == "paused" and row.checkpoint
-        }
+        paused = [row for row in self.search_rows() if row.state == "paused" and row.checkpoint]
+        return {row.number for row in within_limit(self._opened, paused)}
 
     def drop_checkpoints(self, numbers: set[int]) -> None:
         """Delete the checkpoints of paused candidates; Optuna sees these as pruned from now on."""
@@ -105,8 +106,10 @@ class Ledger:
     def _rungs(self, row: CandidateRow) -> tuple[tuple[int, tuple[float, ...]], ...]:
         """Return the objectives at each rung below the full budget."""
         found = []
+        # A latency is the shape's, whatever the rung at whose end it was taken.
+        of_shape = {name: row.metrics[name] for name in TIMED if name in row.metrics}
         for rung, one in sorted(self._measured.get(row.candidate_id, {}).items()):
-            at_rung = replace(row, metrics=one.metrics)
+            at_rung = replace(row, metrics=of_shape | one.metrics)
             values = [ranking.number_of(at_rung, name) for name in self._record.objectives]
             known = tuple(value for value in values if value is not None and isfinite(value))
             if rung < len(self._record.rungs) - 1 and len(known) == len(values):

@@ -126,4 +126,4 @@ class Limits:
 
 
 def _busy_seconds(timings: Mapping[str, float]) -> float:
-    return sum(timings.get(name, 0.0) for name in ("build", "run", "save"))
+    return sum(timings.get(name, 0.0) for name in ("build", "run", "latency", "save"))

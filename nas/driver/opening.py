@@ -218,6 +218,8 @@ def _check_device(config: StudyConfig, record: StudyRecord | None) -> None:
     """Refuse a device that is not here, before it is stored and before candidates fail on it."""
     begun_on = record.numerics.device if record is not None and record.numerics else "cpu"
     device = begun_on if config.device == "auto" else config.device
+    if config.latency is not None and config.latency.device != "cpu":
+        resolve_device(config.latency.device)
     if device == "cpu":
         return  # asking torch would take seconds
     try:

@@ -20,6 +20,7 @@ from nas.driver.events import (
     SearchStarted,
 )
 from nas.driver.finalists import Entrant, entrants, summarise
+from nas.driver.latency import confirm, within_limit
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.limits import Limits
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
@@ -36,6 +37,7 @@ from nas.records import (
     Progress,
 )
 from nas.store import ranking
+from nas.store.hypervolume import front_summary
 from nas.store.rows import CandidateRow
 from nas.strategies import Observation, Strategy, make_strategy
 from nas.strategies.halving import Halving
@@ -124,6 +126,7 @@ class Driver:
     def _finals(self, reason: str) -> dict[str, Any]:
         config = self._config
         complete = self.ledger.complete()
+        complete = within_limit(self._opened, complete) or complete
         found = entrants(complete, self._limits.reference_id, config.finalists.top)
         trainings = len(found) * config.finalists.seeds
         if trainings:
@@ -351,6 +354,7 @@ class Driver:
             model_dir=str(folder / MODELS / row.candidate_id),
             objective=ranking.first_measured(self._record.objectives),
             keep_better_than=None if final else self._keep_better_than(),
+            latency=self._config.latency and self._config.latency.spec,
         )
 
     # What is known
@@ -379,12 +383,12 @@ class Driver:
             wanted.update(row.candidate_id for row in own[:1])
         return wanted
 
-    def _summary(self) -> dict[str, Any]:
+    def _groups(self) -> list[ranking.FinalistGroup]:
         groups: dict[str, list[CandidateRow]] = {}
         for row in self.ledger.rows.values():
             if row.role != "search":
                 groups.setdefault(row.architecture_id, []).append(row)
-        finalists = [
+        return [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
                 is_reference=architecture_id == self._limits.reference_id,
@@ -392,9 +396,14 @@ class Driver:
             )
             for architecture_id, rows in groups.items()
         ]
-        summary = summarise(
-            finalists, self.ledger.complete(), self.ledger.objective, self._limits.reference_id
-        )
+
+    def _summary(self) -> dict[str, Any]:
+        groups, complete = self._groups(), self.ledger.complete()
+        objectives, reference_id = self._record.objectives, self._limits.reference_id
+        too_slow, summary = confirm(self._opened, self._executor, groups, complete, self._listener)
+        summary |= summarise(groups, complete, objectives[0], reference_id, too_slow=too_slow)
+        if len(objectives) > 1:
+            summary["pareto"] = front_summary(complete, objectives)
         fidelity = self._halving.fidelity(self.ledger.history())
         return summary | {
             "elapsed_seconds": self._limits.elapsed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from nas.plugins import resolve
-from nas.records import Job, Numerics, Outcome, Progress
+from nas.records import Job, Latency, Numerics, Outcome, Progress
 
 EXECUTORS: dict[str, str] = {
     "inline": "nas.executors.inline:InlineExecutor",
@@ -28,6 +28,10 @@ class Executor(Protocol):
 
     def probe(self, job: Job) -> Numerics:
         """Choose the numerics where jobs will run (see `worker.probe`)."""
+        ...
+
+    def latency(self, job: Job) -> Latency:
+        """Measure a shape's latency where jobs run, while none does (see `worker.latency`)."""
         ...
 
     def submit(self, job: Job) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 
-from nas.records import Job, Numerics, Outcome, Progress
-from nas.worker import probe, run_job
+from nas.records import Job, Latency, Numerics, Outcome, Progress
+from nas.worker import latency, probe, run_job
 
 
 class InlineExecutor:
@@ -29,6 +29,10 @@ class InlineExecutor:
     def probe(self, job: Job) -> Numerics:
         """Choose the numerics by timing steps here."""
         return probe(job)
+
+    def latency(self, job: Job) -> Latency:
+        """Measure a shape's latency here."""
+        return latency(job)
 
     def submit(self, job: Job) -> None:
         """Start a job; the one before must have ended."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import nas.errors
 from nas.errors import NasError
-from nas.records import Job, Numerics, Outcome, Progress, from_plain, to_plain
+from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
 
 # Seconds that a worker gets to leave by itself when its input is closed.
 CLOSE_SECONDS = 5.0
@@ -73,7 +73,20 @@ class ProcessExecutor:
             DeviceError: If the device is not here.
             NasError: If the worker died or did not answer.
         """
-        self._send(self._workers[0], {"probe": to_plain(job)})
+        return from_plain(Numerics, self._ask("probe", job)["numerics"])
+
+    def latency(self, job: Job) -> Latency:
+        """Let the first worker measure a shape's latency.
+
+        Raises:
+            DeviceError: If the device is not here.
+            NasError: If the worker died or did not answer.
+        """
+        return from_plain(Latency, self._ask("latency", job)["latency"])
+
+    def _ask(self, what: str, job: Job) -> dict[str, Any]:
+        """Return the first worker's answer; no job may run meanwhile."""
+        self._send(self._workers[0], {what: to_plain(job)})
         while True:
             try:
                 worker, message = self._events.get(timeout=PROBE_SECONDS)
@@ -81,13 +94,16 @@ class ProcessExecutor:
                 raise NasError(
                     f"a worker did not answer in {PROBE_SECONDS:.0f} s; is the machine overloaded?"
                 ) from None
+            if message is None and worker is not self._workers[0]:
+                self._replace(worker)  # one that had nothing to do
+                continue
             if message is None:
                 words = worker.last_words.strip() or f"exit status {worker.process.poll()}"
                 raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
             if "error" in message:
                 kind = getattr(nas.errors, message["error"]["kind"], NasError)
                 raise kind(message["error"]["message"])
-            return from_plain(Numerics, message["numerics"])
+            return message
 
     def submit(self, job: Job) -> None:
         """Give a job to a free worker."""

@@ -2,6 +2,14 @@
 
 from nas.space.bound import BoundSpace
 from nas.space.dimensions import Parameter
+from nas.space.feasible import LinearColumn
 from nas.space.space import SearchSpace, load_space, shipped_spaces
 
-__all__ = ["BoundSpace", "Parameter", "SearchSpace", "load_space", "shipped_spaces"]
+__all__ = [
+    "BoundSpace",
+    "LinearColumn",
+    "Parameter",
+    "SearchSpace",
+    "load_space",
+    "shipped_spaces",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from math import prod
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.errors import ConfigError, ShapeError
-from nas.families import cost_of, shape_class
+from nas.families import cost_of, field_names, shape_class, shape_of
 from nas.records import Architecture, TaskSpec
-from nas.space.feasible import Bools, Constraint, Feasibility
+from nas.space.feasible import Bools, Constraint, Feasibility, LinearColumn
 
 if TYPE_CHECKING:
     from nas.space.space import SearchSpace
@@ -62,10 +63,20 @@ class BoundSpace:
         context: Tokens an example.
         batch: Examples a step.
         constraints: The space's, and those of the family that the task's sizes decide.
+        limits: Bounds on columns beside the closed-form ones.
     """
 
-    def __init__(self, space: SearchSpace, spec: TaskSpec, *, context: int, batch: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        spec: TaskSpec,
+        *,
+        context: int,
+        batch: int,
+        limits: tuple[tuple[LinearColumn, float], ...] = (),
+    ) -> None:
         self.space = space
+        self.limits = limits
         self.spec = spec
         self.context = context
         self.batch = batch
@@ -78,12 +89,32 @@ class BoundSpace:
         self.constraints = (
             *space.constraints,
             *(Constraint(column=name, side="min", bound=low) for name, low in least.items()),
+            *(Constraint(column=c.name, side="max", bound=high) for c, high in limits),
         )
         self._engine = self._under(self.constraints)
         if not self._engine.depths:
             raise ConfigError(self._why_empty())
         if space.reference is not None and (why := self.why_infeasible(space.reference)):
             raise ConfigError(f"{space.where}: reference: {why}")
+
+    def under(self, column: LinearColumn, bound: float) -> BoundSpace:
+        """Return the space without the shapes that have more than `bound` of a column.
+
+        A reference that has more is none of the new space's.
+
+        Raises:
+            ConfigError: If no shape is left.
+        """
+        space, reference = self.space, self.space.reference
+        if reference is not None and column.of(self.columns(reference), _fields(reference)) > bound:
+            space = replace(space, reference=None)
+        return BoundSpace(
+            space,
+            self.spec,
+            context=self.context,
+            batch=self.batch,
+            limits=(*self.limits, (column, bound)),
+        )
 
     def feasible(self, architecture: Architecture) -> bool:
         """Say whether a shape is in the space and satisfies every constraint."""
@@ -104,7 +135,9 @@ class BoundSpace:
 
     def columns(self, architecture: Architecture) -> dict[str, float]:
         """Return the closed-form columns of a shape under this task, context and batch."""
-        return cost_of(architecture, self.spec, context=self.context, batch=self.batch)
+        columns = cost_of(architecture, self.spec, context=self.context, batch=self.batch)
+        fields = _fields(architecture) if self.limits else {}
+        return columns | {c.name: float(c.of(columns, fields)) for c, _ in self.limits}
 
     def at(self, params: Mapping[str, int]) -> Architecture | None:
         """Return the feasible shape that parameters stand for, None if they stand for none.
@@ -121,7 +154,7 @@ class BoundSpace:
 
     def _allowed(self, architecture: Architecture) -> bool:
         columns = self.columns(architecture)
-        return all(c.allows(columns[c.column]) for c in self.space.constraints)
+        return all(c.allows(columns[c.column]) for c in self.constraints)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw a feasible shape: depth, then width, then the rest in the order of the file.
@@ -237,6 +270,7 @@ class BoundSpace:
             self.spec,
             context=self.context,
             batch=self.batch,
+            extra=[column for column, _ in self.limits],
         )
 
     def _why_empty(self) -> str:
@@ -256,6 +290,11 @@ class BoundSpace:
         names = " and ".join(f"{c.name} {c.bound:.15g}" for c in constraints)
         together = "together rule" if len(constraints) > 1 else "rules"
         return f"constraints: {names} {together} out every shape; loosen it or widen a dimension"
+
+
+def _fields(architecture: Architecture) -> dict[str, Any]:
+    shape = shape_of(architecture)
+    return {name: getattr(shape, name) for name in field_names(type(shape))}
 
 
 def _text(constraint: Constraint) -> str:

@@ -9,7 +9,7 @@ judges each layer's number by itself, and `cost` reads a per-layer field only th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from heapq import heappop, heappush
@@ -54,6 +54,30 @@ class Constraint:
         return value <= self.bound if self.side == "max" else value >= self.bound
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearColumn:
+    """A column beside the closed-form ones: a sum of some of them and of fields, none negative.
+
+    Being non-negative it grows with all that it counts, as the bounds of boxes suppose.
+
+    Attributes:
+        name: The column's.
+        constant: What every shape has.
+        weights: What a unit of a closed-form column, or of a field that is one number, adds.
+    """
+
+    name: str
+    constant: float
+    weights: Mapping[str, float]
+
+    def of(self, columns: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
+        """Return the column of shapes from their closed-form columns and their fields."""
+        total: Any = self.constant
+        for name, weight in self.weights.items():
+            total = total + (columns[name] if name in columns else fields[name]) * weight
+        return total
+
+
 class Feasibility:
     """Answers for one space, task and batch; remembers what it found (bounded)."""
 
@@ -67,12 +91,14 @@ class Feasibility:
         context: int,
         batch: int,
         block: int = BLOCK,
+        extra: Sequence[LinearColumn] = (),
     ) -> None:
         self.layout = layout
         self._kind = kind
         self._constraints = tuple(constraints)
         self._spec, self._context, self._batch = spec, context, batch
         self._block = block
+        self._extra = tuple(extra)
         self._slots = cache(layout.slots)
         self._sizes = cache(layout.sizes)
         self._known: dict[Hashable, bool] = {}
@@ -81,7 +107,8 @@ class Feasibility:
 
     def cost(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the family's cost columns of fields that may be arrays or intervals."""
-        return self._kind.cost(fields, self._spec, context=self._context, batch=self._batch)
+        columns = self._kind.cost(fields, self._spec, context=self._context, batch=self._batch)
+        return columns | {column.name: column.of(columns, fields) for column in self._extra}
 
     def holds(self, fields: dict[str, Any]) -> Any:
         """Say which shapes obey the family's rules and every constraint."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.records import FAILED_STATES
 from nas.store.engine import database_url, our_errors, shown, use_wal
+from nas.store.ranking import number_of
 from nas.store.rows import CandidateRow, EvaluationRow
 from nas.tasks.metrics import direction
 
@@ -137,7 +138,8 @@ class Mirror:
     ) -> optuna.trial.FrozenTrial:
         import optuna
 
-        values = [row.metrics[name] for name in self._objectives if name in row.metrics]
+        found = [number_of(row, name) for name in self._objectives]
+        values = [value for value in found if value is not None]
         complete = row.state == "complete" and len(values) == len(self._objectives)
         states = optuna.trial.TrialState
         ended = states.PRUNED if row.state == "paused" else states.FAIL

@@ -13,7 +13,9 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 # Metrics that are better when larger, by the start of their name; all others when smaller.
-MAXIMISED = ("accuracy", "macro_f1", "top5", "hit_rate", "ndcg", "chrf", "bleu")
+MAXIMISED = (
+    "accuracy", "macro_f1", "top5", "hit_rate", "ndcg", "chrf", "bleu", "throughput",
+)  # fmt: skip
 
 
 def direction(objective: str) -> Literal["minimize", "maximize"]:

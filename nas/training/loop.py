@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,10 @@ class Training:
     def evaluations(self) -> tuple[Evaluation, ...]:
         """What was measured so far, one a rung."""
         return tuple(from_plain(Evaluation, plain) for plain in self.state.measured)
+
+    def note_metrics(self, split: str, values: Mapping[str, float]) -> None:
+        """Add metrics that someone else measured to the last measurement."""
+        self.state.measured[-1]["metrics"][split] = dict(values)
 
     def run(
         self, report: Callable[[Progress], None], should_stop: Callable[[], bool]

@@ -7,6 +7,7 @@ from nas.cli import main
 from nas.errors import NasError
 
 SEARCH = ("search", "tiny.yaml")
+SPACE = ("--space", "llama_tiny")
 CLASSIFY = ("search", "--task", "text_classification", "--data")
 
 
@@ -60,6 +61,23 @@ def refused(found, *words):
         (("search", "--task", "image_classification", "--data", "."), ["no pictures in class"]),
         (("search", "--task", "sequence_to_sequence", "--data", "gap.csv"), ["an empty target"]),
         (("search", "--task", "sequential_recommendation", "--data", "one.csv"), ["for the user"]),
+        ((*SEARCH, "--set", "objectives=[latency]"), ["objectives[0]", "mean 'latency_ms'?"]),
+        ((*SEARCH, "--set", "latency.phase=decoding"), ["latency.phase", "mean 'decode'?"]),
+        ((*SEARCH, "--set", "latency.max_ms=-1"), ["latency.max_ms", "a number >= 0.001"]),
+        ((*SEARCH, "--set", "latency.device=cuda:99"), ["'cuda:99' is not here"]),
+        (("profile",), ["no study in studies"]),
+        (("profile", "nope"), ["no study 'nope'"]),
+        (("profile", "x", *SPACE), ["both 'x' and --space llama_tiny"]),
+        (("profile", "--set", "n_layer=2"), ["--set", "give --space too"]),
+        (("profile", "--space", "lama_tiny"), ["did you mean 'llama_tiny'?"]),
+        (("profile", *SPACE, "--set", "n_layr=2"), ["did you mean 'n_layer'?"]),
+        (("profile", *SPACE, "--set", "n_layer=two"), ["n_layer: got 'two'"]),
+        (("profile", *SPACE, "--set", "n_layer"), ["expected KEY=VALUE"]),
+        (("profile", *SPACE, "--phase", "decoding"), ["--phase: got 'decoding'", "'decode'?"]),
+        (("profile", "--space", "vit_tiny", "--phase", "decode"), ["write no tokens"]),
+        (("profile", *SPACE, "--batch", "0"), ["--batch", "nas profile --help"]),
+        (("profile", *SPACE, "--repeats", "0"), ["--repeats"]),
+        (("profile", *SPACE, "--device", "cuda:99"), ["'cuda:99' is not here"]),
         (("search", "nope"), ["no study file 'nope'"]),
         (("search", "nope.yaml"), ["nope.yaml: cannot be read"]),
         (("search", "doubled.yaml"), ["doubled.yaml", "keep"]),
@@ -107,6 +125,9 @@ def test_mistake_before_there_is_a_study_gets_one_line(nas, empty_place, argumen
         (("trials", "--limit", "-1"), ["--limit"]),
         (("trials", "tinny"), ["did you mean 'tiny'?"]),
         (("best", "--max-params", "1"), ["has params <= 1"]),
+        (("best", "--max-latency-ms", "1"), ["latency_ms was not measured"]),
+        (("profile", "tiny", "--candidate", "99"), ["no candidate '99'"]),
+        (("profile", "tiny", "--context", "17"), ["--context: got 17", "positions for 16"]),
         (("show", "tiny", "99"), ["no candidate '99'"]),
         (("show", "tiny", "zzz"), ["no candidate 'zzz'"]),
         (("generate", "--top-p", "2"), ["top_p"]),
