@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import InputError, NotFoundError, nearest
-from nas.records import FAILED_STATES, ROLES
+from nas.records import FAILED_STATES, ROLES, Architecture
 from nas.store import ranking
 from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyRecord
@@ -199,6 +199,26 @@ class Study:
         """Return all measurements with their training curves, of one candidate or of all."""
         with Store.open(self.url) as store:
             return store.evaluations(self.record, candidate_id)
+
+    def enqueue(self, shape: Mapping[str, Any] | Architecture) -> Architecture:
+        """Have a shape of your own tried next, when the search goes on or at once if it runs.
+
+        It counts on top of the study's limit of candidates, also of one that is finished.
+
+        Args:
+            shape: Fields of the space's family, such as `{"n_layer": 4, "d_model": 128}`; those
+                that the space fixes may be left out.
+
+        Raises:
+            InputError: If it is not in the space or not feasible, or was tried or asked for.
+        """
+        from nas.space import feasible_shape, space_of_study  # numpy: most questions need none
+
+        space = space_of_study(self.name, self.config, self.record.task_spec)
+        wanted = feasible_shape(space, shape)
+        with Store.open(self.url) as store:
+            store.enqueue(self.record, wanted)
+        return wanted
 
     def summary(self) -> Mapping[str, Any] | None:
         """Return the result that the search stored when it finished, None before."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
+from nas.cli.enqueue import enqueue
 from nas.cli.generate import generate
 from nas.cli.rm import rm
 from nas.cli.search import INTERRUPTED, search
@@ -30,6 +31,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (trials, "nas trials quickstart --where 'params < 1e5' --sort val_loss"),
     (best, "nas best quickstart --max-params 100000"),
     (show, "nas show quickstart 17"),
+    (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (train, "nas train quickstart --candidate 17"),
     (spaces, "nas spaces llama_small --context 128"),

@@ -86,9 +86,12 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits and finals no less than today's."""
+    """Say whether a study came to its end, under limits and finals no less than today's.
+
+    It did not if the user has enqueued a shape since.
+    """
     record: StudyRecord = opened.record
-    if record.state != "finished":
+    if record.state != "finished" or opened.has_enqueued():
         return False
     now = opened.config.to_plain()
     return not any(_raised(record.config[name], now[name]) for name in ("stop", "finalists"))

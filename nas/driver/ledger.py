@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
-from nas.records import Candidate, CheckpointRef, Outcome
+from nas.records import Architecture, Candidate, CheckpointRef, Outcome
 from nas.store import ranking
 from nas.store.mirror import Mirror
 from nas.store.rows import CandidateRow, EvaluationRow
@@ -65,6 +65,16 @@ class Ledger:
         """Return candidates that an earlier run left, in the order of proposal."""
         left = [row for row in self.rows.values() if row.state in ("running", "interrupted")]
         return sorted(left, key=lambda row: (row.number, row.seed))
+
+    def enqueued(self) -> list[Architecture]:
+        """Return the shapes of the user's own that are still to be tried."""
+        tried = {row.architecture_id for row in self.search_rows()}
+        return [one for one in self._store.enqueued(self._record) if one.id not in tried]
+
+    def on_top(self) -> int:
+        """Return how many candidates count on top of the limit, since the user enqueued them."""
+        asked = {one.id for one in self._store.enqueued(self._record)}
+        return sum(row.architecture_id in asked for row in self.search_rows())
 
     def history(self) -> list[Observation]:
         """Return what a strategy may know."""

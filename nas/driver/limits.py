@@ -56,9 +56,12 @@ class Limits:
             )
 
     def reached(self, count: int) -> str:
-        """Return why `count` candidates are enough; empty if they are not."""
+        """Return why `count` candidates are enough; empty if they are not or more are enqueued."""
         limit = self._config.stop.candidates
-        return f"{limit} candidates" if limit is not None and count >= limit else ""
+        if limit is None or self._ledger.enqueued():
+            return ""
+        count -= self._ledger.on_top()
+        return f"{limit} candidates" if count >= limit else ""
 
     def too_late_for(self, architecture: Architecture, *, reserve: bool = True) -> str:
         """Return why a shape cannot be trained in the minutes left; empty if it can.
@@ -88,7 +91,8 @@ class Limits:
         rows = self._ledger.search_rows()
         if self._config.stop.candidates is not None and rows:
             predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
-            todo = max(0, self._config.stop.candidates - len(rows)) + running / 2
+            limit = self._config.stop.candidates + self._ledger.on_top()
+            todo = max(0, limit - len(rows)) + len(self._ledger.enqueued()) + running / 2
             mean = sum(predicted) / len(predicted)
             limits.append(todo * mean / self.slots + self._finals_seconds())
         return max(0.0, min(limits)) if limits else None

@@ -60,6 +60,12 @@ class OpenedStudy:
     recipe: Recipe
     claim: IO[bytes]
 
+    def has_enqueued(self) -> bool:
+        """Say whether the user asked for a shape that was not tried yet."""
+        asked = {one.id for one in self.store.enqueued(self.record)}
+        rows = self.store.rows(self.record) if asked else []
+        return not asked <= {row.architecture_id for row in rows if row.role == "search"}
+
     def close(self) -> None:
         """Let go of the database and of the study."""
         self.store.close()

@@ -203,6 +203,7 @@ class Driver:
             reason = self._limits.too_late_for(found)
             if reason:
                 reasons.append(reason)
+                self._tell_untried(reason)
                 return
             yield self._begin(self._candidate(found, self._config.seed), len(history), "search")
 
@@ -231,7 +232,15 @@ class Driver:
         reference = self._opened.space.space.reference
         if number == 0 and reference is not None:
             return reference
+        if own := self.ledger.enqueued():
+            return own[0]
         return self._strategy.propose(self.ledger.history(), number)
+
+    def _tell_untried(self, reason: str) -> None:
+        if left := len(self.ledger.enqueued()):
+            self._listener(
+                Note(text=f"{reason} are over: enqueued and not tried: {left}; raise --minutes")
+            )
 
     def _candidate(self, architecture: Architecture, seed: int) -> Candidate:
         return Candidate(

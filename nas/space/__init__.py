@@ -2,6 +2,16 @@
 
 from nas.space.bound import BoundSpace
 from nas.space.dimensions import Parameter
+from nas.space.own import feasible_shape, named_shape, space_of_study
 from nas.space.space import SearchSpace, load_space, shipped_spaces
 
-__all__ = ["BoundSpace", "Parameter", "SearchSpace", "load_space", "shipped_spaces"]
+__all__ = [
+    "BoundSpace",
+    "Parameter",
+    "SearchSpace",
+    "feasible_shape",
+    "load_space",
+    "named_shape",
+    "shipped_spaces",
+    "space_of_study",
+]

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from nas.errors import InputError, NotFoundError, StoreError, nearest
 from nas.records import (
     STATES,
+    Architecture,
     Candidate,
     CheckpointRef,
     Numerics,
@@ -25,7 +26,7 @@ from nas.records import (
     to_plain,
 )
 from nas.store import engine as db
-from nas.store import queries, schema, writes
+from nas.store import queries, schema, shapes, writes
 from nas.store import tables as t
 from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
 
@@ -258,6 +259,20 @@ class Store:
         """Forget a candidate's model folder; fine if it has none."""
         with self._write() as connection:
             writes.drop_model(connection, study, candidate_id)
+
+    def enqueue(self, study: StudyRecord, architecture: Architecture) -> None:
+        """Store that a shape is to be tried next.
+
+        Raises:
+            InputError: If it was tried or asked for before.
+        """
+        with self._write() as connection:
+            shapes.enqueue(connection, study, architecture)
+
+    def enqueued(self, study: StudyRecord) -> list[Architecture]:
+        """Return the shapes that the user asked for, tried or not, in the order of asking."""
+        with self._read() as connection:
+            return shapes.enqueued(connection, study)
 
     def rows(self, study: StudyRecord, *, all_rungs: bool = False) -> list[CandidateRow]:
         """Return the study's candidates in the order of their proposal.

@@ -78,6 +78,8 @@ def refused(found, *words):
         (("trial",), ["trial", "nas --help"]),
         (("trials", "--form", "xml"), ["--form"]),
         (("train", "tiny"), ["--candidate", "nas train --help"]),
+        (("enqueue", "nope", "n_layer=1"), ["no study 'nope'"]),
+        (("enqueue", "tiny"), ["FIELD=VALUE", "nas enqueue --help"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -112,6 +114,10 @@ def test_mistake_before_there_is_a_study_gets_one_line(nas, empty_place, argumen
         (("generate", "--top-p", "2"), ["top_p"]),
         (("generate", "--candidate", "99"), ["no candidate '99'"]),
         (("train", "tiny", "--candidate", "99"), ["no candidate '99'"]),
+        (("enqueue", "tiny", "n_layer"), ["got 'n_layer', expected FIELD=VALUE"]),
+        (("enqueue", "tiny", "n_layer=1 n_layer=2"), ["'n_layer' given twice"]),
+        (("enqueue", "tiny", "n_layer=1", "d_model=16", "d_ff=17"), ["d_ff: 17 is not one of"]),
+        (("enqueue", "tiny", "n_layer=1", "d_model=16", "d_ff=32"), ["is candidate #0 already"]),
     ],
     ids=lambda value: " ".join(value),
 )
