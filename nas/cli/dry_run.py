@@ -18,6 +18,7 @@ from nas.cli.tables import show_pairs
 from nas.cli.wording import count, duration, several, size
 from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of, spec_of
 from nas.driver.pace import Pace
+from nas.driver.warm import results_of_other
 from nas.families import cost_of
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
@@ -67,6 +68,7 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
     context = config.recipe.context
     prepared = task.prepare(config.request, folder)
     space = config.space.bind(spec_of(config, prepared), context=context, batch=config.recipe.batch)
+    results_of_other(config, space)  # refuses what the search would
     return Plan(
         config=config,
         space=space,

@@ -105,6 +105,7 @@ def config_from_plain(
         device=_read_device(reader, AUTO),
         keep=reader.integer("keep", minimum=1, default=5),
         seed=reader.integer("seed", minimum=0, maximum=LARGEST_SEED, default=0),
+        warm_start=_read_warm_start(reader),
     )
     reader.done()
     return config
@@ -331,6 +332,15 @@ def _read_device(reader: Reader, default: str) -> str:
         return check_device_name(reader.text("device", default=default))
     except DeviceError as error:
         reader.fail("device", str(error))
+
+
+def _read_warm_start(reader: Reader) -> str | None:
+    if reader.value("warm_start", default=None) is None:
+        return None
+    given = reader.text("warm_start")
+    if "://" in given:
+        reader.fail("warm_start", "got a database URL; name the study or its folder")
+    return given
 
 
 def _optional_integer(reader: Reader, key: str) -> int | None:

@@ -17,7 +17,17 @@ FORMAT_VERSION = 1
 AUTO = "auto"
 
 # What a study keeps for life; the rest of a study file may change between two runs.
-FIXED = ("space", "task", "split", "recipe", "objectives", "per_candidate", "latency", "seed")
+FIXED = (
+    "space",
+    "task",
+    "split",
+    "recipe",
+    "objectives",
+    "per_candidate",
+    "latency",
+    "seed",
+    "warm_start",
+)
 
 _RECIPE = Recipe(context=64, batch=12, rate=0.0)  # for its defaults
 
@@ -147,6 +157,7 @@ class StudyConfig:
     device: str = AUTO
     keep: int = 5
     seed: int = 0
+    warm_start: str | None = None  # a study whose results seed the proposals
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -177,7 +188,7 @@ class StudyConfig:
         plain["per_candidate"] = {"tokens": self.budget.tokens, "rungs": rungs}
         plain |= {"finalists": asdict(self.finalists), "stop": asdict(self.stop)}
         plain["latency"] = None if self.latency is None else asdict(self.latency)
-        for name in ("strategy", "executor", "workers", "device", "keep", "seed"):
+        for name in ("strategy", "executor", "workers", "device", "keep", "seed", "warm_start"):
             plain[name] = getattr(self, name)
         return plain
 
@@ -194,6 +205,8 @@ class StudyConfig:
             if isinstance(data, str)
             else {name: _last_name(source) for name, source in data.items()}
         )
+        if self.warm_start is not None:
+            plain["warm_start"] = Path(self.warm_start).resolve().name
         return {key: plain[key] for key in FIXED if plain[key] is not None}
 
 

@@ -3,7 +3,7 @@
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
 `search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
 says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
-`retrain` trains a stored candidate again.
+`warm` takes over what another study measured, `retrain` trains a stored candidate again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def search(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    warm_start: str | Path | Study | None = None,
     listener: Listener = silent,
 ) -> Study:
     """Run a search to its end; go on with it if it exists.
@@ -42,6 +43,10 @@ def search(
         name: What the study is called; the file's name if left out.
         overrides: Values for dotted keys of the study file, such as `{"stop.minutes": 5}`.
         fresh: Move an existing study of the name aside and begin anew.
+        warm_start: Another study, its name or folder: what it measured of shapes of this space
+            seeds the proposals of a new study. Its losses are not compared with new ones: `auto`
+            takes them for a belief about which shapes are better, which own results may overrule;
+            for other strategies its four best shapes are tried first, as long as that pays.
         listener: Told what happens (see `driver.events`).
 
     Returns:
@@ -54,10 +59,15 @@ def search(
         NasError: If no candidate could be trained.
     """
     if isinstance(study, StudyConfig):
-        if name is not None or overrides:
-            raise InputError("name and overrides are for study files, not for a StudyConfig")
+        if name is not None or overrides or warm_start is not None:
+            raise InputError(
+                "name, overrides and warm_start are for study files, not for a StudyConfig"
+            )
         config = study
     else:
+        if warm_start is not None:
+            start = warm_start.folder if isinstance(warm_start, Study) else warm_start
+            overrides = {**(overrides or {}), "warm_start": str(start)}
         found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
         config = found.config
     opened = open_for_search(config, fresh=fresh)

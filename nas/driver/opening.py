@@ -18,11 +18,13 @@ from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.claim import claim
+from nas.driver.warm import Results, results_of_other, stored_evidence
 from nas.errors import ConfigError, DataError, DeviceError, InputError
 from nas.records import Recipe, TaskSpec
 from nas.space import BoundSpace
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
+from nas.strategies import Evidence
 from nas.study import DATABASE, studies_folder
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
@@ -47,6 +49,7 @@ class OpenedStudy:
         spec: What a model must fit.
         space: Its space under its constraints.
         recipe: How candidates are trained.
+        evidence: What another study measured, where this one starts warm.
         claim: The right to write the study, until it is closed.
     """
 
@@ -58,6 +61,7 @@ class OpenedStudy:
     spec: TaskSpec
     space: BoundSpace
     recipe: Recipe
+    evidence: tuple[Evidence, ...]
     claim: IO[bytes]
 
     def has_enqueued(self) -> bool:
@@ -112,16 +116,19 @@ def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
     prepared = _prepare(folder, config, existing)
     spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
+    results = results_of_other(config, space) if existing is None else []
     store = Store.open(folder / DATABASE, create=True)
+    record = _stored(store, config, prepared, spec, results)
     return OpenedStudy(
         config=config,
         folder=folder,
         store=store,
-        record=_stored(store, config, prepared, spec),
+        record=record,
         prepared=prepared,
         spec=spec,
         space=space,
         recipe=recipe_of(config),
+        evidence=stored_evidence(store, config, space),
         claim=claimed,
     )
 
@@ -255,7 +262,7 @@ def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> P
 
 
 def _stored(
-    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec
+    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec, results: Results
 ) -> StudyRecord:
     if config.name in store.studies():
         record = store.study(config.name)
@@ -270,6 +277,7 @@ def _stored(
         data_fingerprint=prepared.info.fingerprint,
         task_spec=spec,
         versions=versions(),
+        evidence=results,
     )
 
 

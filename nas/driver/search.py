@@ -38,6 +38,7 @@ from nas.records import (
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.strategies import Strategy, make_strategy
+from nas.strategies.warm import warmed
 from nas.tasks.metrics import direction
 
 EVENT_SECONDS = 0.25
@@ -70,12 +71,11 @@ class Driver:
         self._listener, self._stop = listener, stop
         self._config, self._record = opened.config, opened.record
         self.ledger = Ledger(opened)
-        self._strategy: Strategy = make_strategy(
-            self._config.strategy,
-            opened.space,
-            seed=self._config.seed,
-            directions=[direction(name) for name in self._record.objectives],
+        directions = [direction(name) for name in self._record.objectives]
+        strategy = make_strategy(
+            self._config.strategy, opened.space, seed=self._config.seed, directions=directions
         )
+        self._strategy: Strategy = warmed(strategy, opened.evidence, directions)
         self._running: dict[str, _Running] = {}
         self._limits = Limits(opened, self.ledger, slots=executor.slots)
         self._numerics = self._choose_numerics()
@@ -93,6 +93,9 @@ class Driver:
             NasError: If no candidate can be trained.
         """
         self._listener(self._started())
+        if (known := len(self._opened.evidence)) and not self.ledger.rows:
+            text = f"starts warm: {known} results of study '{self._config.warm_start}'"
+            self._listener(Note(text=text))
         resumed = list(self.ledger.unfinished())
         self._work(self._resumed_jobs(resumed))
         reason = self._search()

@@ -95,8 +95,9 @@ class Store:
         task_spec: TaskSpec,
         versions: Mapping[str, str],
         numerics: Numerics | None = None,
+        evidence: Sequence[tuple[Architecture, float]] = (),
     ) -> StudyRecord:
-        """Store a new study, in state `running`.
+        """Store a new study, in state `running`, with what it takes over from another one.
 
         Raises:
             InputError: If the database has a study of this name.
@@ -118,6 +119,9 @@ class Store:
             if name in queries.study_names(connection):
                 raise InputError(f"{self.where}: study '{name}' already exists")
             connection.execute(t.study.insert().values(values))
+            made = queries.study(connection, name)
+            assert made is not None, "just made"
+            shapes.add_evidence(connection, made, evidence)
         return self.study(name)
 
     def study(self, name: str) -> StudyRecord:
@@ -273,6 +277,11 @@ class Store:
         """Return the shapes that the user asked for, tried or not, in the order of asking."""
         with self._read() as connection:
             return shapes.enqueued(connection, study)
+
+    def evidence(self, study: StudyRecord) -> list[tuple[Architecture, float]]:
+        """Return the shapes and results that the study took over from another one."""
+        with self._read() as connection:
+            return shapes.evidence(connection, study)
 
     def rows(self, study: StudyRecord, *, all_rungs: bool = False) -> list[CandidateRow]:
         """Return the study's candidates in the order of their proposal.

@@ -60,6 +60,9 @@ def refused(found, *words):
         (("search", "--task", "image_classification", "--data", "."), ["no pictures in class"]),
         (("search", "--task", "sequence_to_sequence", "--data", "gap.csv"), ["an empty target"]),
         (("search", "--task", "sequential_recommendation", "--data", "one.csv"), ["for the user"]),
+        ((*SEARCH, "--from", "nope"), ["no study 'nope'"]),
+        ((*SEARCH, "--from", "nope", "--dry-run"), ["no study 'nope'"]),
+        ((*SEARCH, "--from", "sqlite:///x.db"), ["warm_start: got a database URL"]),
         (("search", "nope"), ["no study file 'nope'"]),
         (("search", "nope.yaml"), ["nope.yaml: cannot be read"]),
         (("search", "doubled.yaml"), ["doubled.yaml", "keep"]),
@@ -99,6 +102,7 @@ def test_mistake_before_there_is_a_study_gets_one_line(nas, empty_place, argumen
     [
         (("search", "tiny.yaml", "--set", "recipe.batch=4"), ["recipe.batch", "--fresh"]),
         (("search", "tiny.yaml", "--space", "llama_tiny"), ["space.", "--name"]),
+        (("search", "tiny.yaml", "--from", "tiny"), ["warm_start: nothing in the study", "--name"]),
         (("trials", "--where", "loss < 2"), ["unknown column 'loss'"]),
         (("trials", "--where", "1); DROP TABLE nas_study; --"), ["where: "]),
         (("trials", "--where", "__import__('os').system('ls')"), ["where: "]),
