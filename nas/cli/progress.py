@@ -137,8 +137,8 @@ class Board:
         self.best, self.reference = event.best, event.reference
         if event.remaining is not None:
             self._remaining = (event.remaining, self._clock())
+        self.done = event.tried
         if event.outcome.state != "interrupted":
-            self.done += event.role == "search"
             self.finals_done += event.role != "search"
         return ended_line(event, running.started, is_best=is_best)
 
@@ -197,6 +197,9 @@ def opening_line(event: SearchStarted) -> str:
 def ended_line(event: CandidateEnded, started: CandidateStarted, *, is_best: bool) -> str:
     """Return how a candidate ended, in one line."""
     line = candidate_words(started)
+    if event.paused_at is not None:
+        where = f"{measure(event.paused_at)} at {count(started.goal)} tokens"
+        return terminal.faint(f"{line}  {where}, paused")
     if event.value is None:
         words = failure_words(event.outcome)
         return f"{line}  {terminal.bad(words) if event.outcome.state in FAILED_STATES else words}"

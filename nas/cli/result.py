@@ -23,6 +23,7 @@ def show_result(study: Study) -> None:
     rows = study.trials(role="search")
     _show_counts(study, rows, summary)
     _show_leaders(study, [row for row in rows if row.state == "complete"][:LEADERS])
+    _show_fidelity(summary)
     _show_finals(summary, {row.architecture_id: row for row in rows})
     _show_no_larger(study, summary, rows)
     if not study.config["split"]["test"]:
@@ -48,6 +49,19 @@ def _show_leaders(study: Study, leaders: Sequence[CandidateRow]) -> None:
         for row in leaders
     ]
     show_table(cells, ["number", *study.objectives, "params", "shape", "candidate_id", "weights"])
+
+
+def _show_fidelity(summary: Mapping[str, Any]) -> None:
+    """Write how the rungs ranked those that came to the end, where there is anything to rank."""
+    for one in summary.get("fidelity", ()):
+        if one["tau"] is None:
+            continue
+        similar = one["tau_similar"]
+        words = "" if similar is None else f", {similar:.2f} within 10 % of size"
+        terminal.say(
+            f"measured at {count(one['tokens'])} tokens and at the end: Kendall's tau "
+            f"{one['tau']:.2f} over {several(one['count'], 'candidate')}{words}"
+        )
 
 
 def _show_finals(summary: Mapping[str, Any], by_architecture: Mapping[str, CandidateRow]) -> None:

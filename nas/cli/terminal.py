@@ -69,3 +69,8 @@ def good(text: str) -> str:
 def bad(text: str) -> str:
     """Return a text in red where there is colour."""
     return typer.style(text, fg="red") if coloured() else text
+
+
+def faint(text: str) -> str:
+    """Return a text in a weaker colour where there is colour."""
+    return typer.style(text, dim=True) if coloured() else text

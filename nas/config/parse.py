@@ -245,7 +245,11 @@ def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
             f"got {tokens}, less than one step (context {recipe.context} x batch {recipe.batch} "
             f"= {step} tokens); raise it or lower recipe.batch",
         )
-    budget = BudgetConfig(tokens=tokens, rungs=_read_rungs(reader, tokens))
+    budget = BudgetConfig(
+        tokens=tokens,
+        rungs=_read_rungs(reader, tokens),
+        eta=reader.number("eta", minimum=1, default=BudgetConfig().eta),
+    )
     reader.done()
     if budget.rungs is not None and len(budget.resolve(step)) < len(budget.rungs):
         reader.fail("rungs", f"got rungs less than one step of {step} tokens apart; leave some out")

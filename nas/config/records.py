@@ -94,6 +94,7 @@ class BudgetConfig:
 
     tokens: int = 400_000
     rungs: tuple[int, ...] | None = None  # tokens, ascending to `tokens`; None: auto
+    eta: float = 3.0  # of so many measured at a rung, one goes on; 1: all do, without a pause
 
     def resolve(self, tokens_per_step: int) -> tuple[int, ...]:
         """Return the rungs in tokens, each rounded down to whole steps.
@@ -185,7 +186,7 @@ class StudyConfig:
             plain["recipe"][name] = AUTO if value is None else value
         plain["objectives"] = list(self.objectives)
         rungs = AUTO if self.budget.rungs is None else list(self.budget.rungs)
-        plain["per_candidate"] = {"tokens": self.budget.tokens, "rungs": rungs}
+        plain["per_candidate"] = asdict(self.budget) | {"rungs": rungs}
         plain |= {"finalists": asdict(self.finalists), "stop": asdict(self.stop)}
         plain["latency"] = None if self.latency is None else asdict(self.latency)
         for name in ("strategy", "executor", "workers", "device", "keep", "seed", "warm_start"):

@@ -62,7 +62,9 @@ class CandidateEnded:
     number: int
     role: str
     outcome: Outcome
-    value: float | None  # the first objective, if measured
+    value: float | None  # the first objective at the full budget, if measured
+    paused_at: float | None  # the first objective at the rung where it waits, if it does
+    tried: int  # candidates of the search that are not in training
     best: float | None  # the best of the search so far
     reference: float | None  # the reference's value in the search, once known
     remaining: float | None  # estimated seconds to the end of the search

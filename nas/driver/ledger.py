@@ -76,6 +76,24 @@ class Ledger:
         asked = {one.id for one in self._store.enqueued(self._record)}
         return sum(row.architecture_id in asked for row in self.search_rows())
 
+    def tried(self) -> int:
+        """Return how many candidates of the search are not in training."""
+        return sum(row.state not in ("running", "interrupted") for row in self.search_rows())
+
+    def resumable(self) -> set[int]:
+        """Return the numbers of paused candidates of which a checkpoint is kept."""
+        return {
+            row.number for row in self.search_rows() if row.state == "paused" and row.checkpoint
+        }
+
+    def drop_checkpoints(self, numbers: set[int]) -> None:
+        """Delete the checkpoints of paused candidates; Optuna sees these as pruned from now on."""
+        for row in self.search_rows():
+            if row.number in numbers and row.state == "paused" and row.checkpoint is not None:
+                self._store.set_checkpoint(self._record, row.candidate_id, None)
+                self._delete_other_checkpoints(row.checkpoint, None)
+                self._unmirrored.append(self._refresh(row.candidate_id))
+
     def history(self) -> list[Observation]:
         """Return what a strategy may know."""
         return [self._observation(row) for row in self.search_rows()]
@@ -95,14 +113,14 @@ class Ledger:
         )
 
     def _rungs(self, row: CandidateRow) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """Return the objectives at each rung below the full budget, with its tokens."""
+        """Return the objectives at each rung below the full budget."""
         found = []
         for rung, one in sorted(self._measured.get(row.candidate_id, {}).items()):
             at_rung = replace(row, metrics=one.metrics)
             values = [ranking.number_of(at_rung, name) for name in self._record.objectives]
             known = tuple(value for value in values if value is not None and isfinite(value))
             if rung < len(self._record.rungs) - 1 and len(known) == len(values):
-                found.append((one.evaluation.tokens, known))
+                found.append((rung, known))
         return tuple(found)
 
     def add(self, candidate: Candidate, *, number: int, role: str) -> CandidateRow:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 from nas.driver.finalists import entrants
 from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.driver.pace import CAUTION, Pace
 from nas.families import cost_of
-from nas.records import Architecture
+from nas.records import Architecture, Job, Outcome
 from nas.store.rows import CandidateRow
 
 # The finals get at most this share of a search's minutes.
@@ -33,7 +34,8 @@ class Limits:
         self._begun = time.monotonic()
         self._elapsed_before = self._earlier_seconds()
         for row in ledger.rows.values():
-            self.learn(row)
+            if row.state in ("complete", "paused"):
+                self._learn(row, row.tokens, _busy_seconds(row.timings))
 
     @property
     def elapsed(self) -> float:
@@ -46,14 +48,15 @@ class Limits:
         reference = self._opened.space.space.reference
         return None if reference is None else reference.id
 
-    def learn(self, row: CandidateRow) -> None:
-        """Take in how long a candidate took, if it came to its end."""
-        if row.state == "complete":
-            self._pace.learn(
-                tokens=row.tokens,
-                flops_per_token=row.columns["train_flops_per_token"],
-                seconds=_busy_seconds(row),
-            )
+    def learn(self, outcome: Outcome, row: CandidateRow, job: Job) -> None:
+        """Take in how long a job took, if it reached its rung."""
+        if outcome.state in ("complete", "paused"):
+            before = 0 if job.checkpoint is None else job.checkpoint.tokens
+            self._learn(row, outcome.tokens - before, _busy_seconds(outcome.timings))
+
+    def _learn(self, row: CandidateRow, tokens: int, seconds: float) -> None:
+        flops_per_token = row.columns["train_flops_per_token"]
+        self._pace.learn(tokens=tokens, flops_per_token=flops_per_token, seconds=seconds)
 
     def reached(self, count: int) -> str:
         """Return why `count` candidates are enough; empty if they are not or more are enqueued."""
@@ -63,18 +66,21 @@ class Limits:
         count -= self._ledger.on_top()
         return f"{limit} candidates" if count >= limit else ""
 
-    def too_late_for(self, architecture: Architecture, *, reserve: bool = True) -> str:
-        """Return why a shape cannot be trained in the minutes left; empty if it can.
+    def too_late_for(
+        self, architecture: Architecture, *, done: int = 0, reserve: bool = True
+    ) -> str:
+        """Return why a shape cannot be trained to the end in the minutes left; empty if it can.
 
         Args:
             architecture: What would be trained.
+            done: Tokens that it has seen.
             reserve: Whether time is left for the finals.
         """
         minutes = self._config.stop.minutes
         if minutes is None:
             return ""
         left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
-        needed = self._predict(architecture)
+        needed = self._predict(architecture, done)
         if left <= 0 or (needed is not None and needed * CAUTION > left):
             return f"{minutes:g} minutes"
         return ""
@@ -109,19 +115,19 @@ class Limits:
         rounds = math.ceil(len(each) * seeds / self.slots) * sum(each) / len(each)
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
-    def _predict(self, architecture: Architecture) -> float | None:
+    def _predict(self, architecture: Architecture, done: int = 0) -> float | None:
         recipe, opened = self._opened.recipe, self._opened
         columns = cost_of(architecture, opened.spec, context=recipe.context, batch=recipe.batch)
         return self._pace.predict(
-            tokens=opened.record.rungs[-1], flops_per_token=columns["train_flops_per_token"]
+            tokens=opened.record.rungs[-1] - done, flops_per_token=columns["train_flops_per_token"]
         )
 
     def _earlier_seconds(self) -> float:
         """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
         stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
-        busy = sum(_busy_seconds(row) for row in self._ledger.rows.values())
+        busy = sum(_busy_seconds(row.timings) for row in self._ledger.rows.values())
         return max(float(stored), busy / self.slots)
 
 
-def _busy_seconds(row: CandidateRow) -> float:
-    return sum(row.timings.get(name, 0.0) for name in ("build", "run", "save"))
+def _busy_seconds(timings: Mapping[str, float]) -> float:
+    return sum(timings.get(name, 0.0) for name in ("build", "run", "save"))

@@ -141,6 +141,8 @@ def _ended(study: Study, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
         role=row.role,
         outcome=outcome,
         value=ranking.number_of(row, study.objectives[0]),
+        paused_at=None,
+        tried=0,
         best=None,
         reference=None,
         remaining=None,

@@ -6,8 +6,8 @@ Only this process writes the database. It imports no torch: building and trainin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.device import check_device_name
@@ -37,13 +37,16 @@ from nas.records import (
 )
 from nas.store import ranking
 from nas.store.rows import CandidateRow
-from nas.strategies import Strategy, make_strategy
+from nas.strategies import Observation, Strategy, make_strategy
+from nas.strategies.halving import Halving
 from nas.strategies.warm import warmed
 from nas.tasks.metrics import direction
 
 EVENT_SECONDS = 0.25
 # So many candidates fail one after another, with none complete, before the search gives up.
 HOPELESS = 8
+
+Next = tuple[CandidateRow, Job]
 
 
 @dataclass(slots=True)
@@ -76,7 +79,14 @@ class Driver:
             self._config.strategy, opened.space, seed=self._config.seed, directions=directions
         )
         self._strategy: Strategy = warmed(strategy, opened.evidence, directions)
+        self._halving = Halving(
+            rungs=len(self._record.rungs),
+            direction=direction(self._record.objectives[0]),
+            eta=self._config.budget.eta,
+        )
         self._running: dict[str, _Running] = {}
+        self._nothing_to_start = False  # until another candidate ends
+        self._first_pause = self._halving.first_pause(self.ledger.history())
         self._limits = Limits(opened, self.ledger, slots=executor.slots)
         self._numerics = self._choose_numerics()
         if self._numerics.device != "cpu" and self._config.workers is None:
@@ -96,16 +106,20 @@ class Driver:
         if (known := len(self._opened.evidence)) and not self.ledger.rows:
             text = f"starts warm: {known} results of study '{self._config.warm_start}'"
             self._listener(Note(text=text))
-        resumed = list(self.ledger.unfinished())
-        self._work(self._resumed_jobs(resumed))
+        self._work(
+            _each(
+                self._begin(row.candidate, row.number, row.role) for row in self.ledger.unfinished()
+            )
+        )
         reason = self._search()
         summary = self._finals(reason)
         self.ledger.finish("finished", summary)
         return summary
 
     def _search(self) -> str:
+        """Search until a limit is reached and return which."""
         reasons: list[str] = []
-        self._work(self._search_jobs(reasons))
+        self._work(lambda: self._next(reasons))
         if not self.ledger.complete():
             raise NasError(self._nothing_learned())
         return reasons[0]
@@ -118,26 +132,35 @@ class Driver:
         if trainings:
             event = FinalsStarted(architectures=len(found), trainings=trainings, reason=reason)
             self._listener(event)
-            self._work(self._final_jobs(found))
+            self._work(_each(self._final_jobs(found)))
         summary = self._summary()
         self.ledger.keep_only(self._kept(summary))
         return summary
 
-    def _work(self, jobs: Iterator[tuple[CandidateRow, Job]]) -> None:
-        """Run jobs, as many at once as there are slots, until there is none left."""
-        pending: Iterator[tuple[CandidateRow, Job]] | None = jobs
-        while pending is not None or self._running:
-            while pending is not None and len(self._running) < self._limits.slots:
-                following = None if self._stop.asked else next(pending, None)
-                if following is None:
-                    pending = None
-                else:
-                    self._start(*following)
-            self.ledger.mirror()
-            for event in self._executor.events(EVENT_SECONDS) if self._running else ():
-                self._take(event)
+    def _work(self, source: Callable[[], Next | None]) -> None:
+        """Run jobs, as many at once as there are slots, until none runs and none is to come.
+
+        Args:
+            source: Asked for the next job; None: there is none until another one ends.
+        """
+        self._nothing_to_start = False
+        while True:
+            self._fill(source)
             if self._stop.asked:
                 self._leave()
+            self.ledger.mirror()
+            if not self._running:
+                return
+            for event in self._executor.events(EVENT_SECONDS):
+                self._take(event)
+
+    def _fill(self, source: Callable[[], Next | None]) -> None:
+        while len(self._running) < self._limits.slots and not self._nothing_to_start:
+            following = None if self._stop.asked else source()
+            if following is None:
+                self._nothing_to_start = True
+            else:
+                self._start(*following)
 
     def _start(self, row: CandidateRow, job: Job) -> None:
         done = job.checkpoint.tokens if job.checkpoint else 0
@@ -156,8 +179,11 @@ class Driver:
 
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.candidate_id)
+        self._nothing_to_start = False
         row = self.ledger.record(outcome)
-        self._limits.learn(row)
+        self._limits.learn(outcome, row, running.job)
+        if row.role == "search":
+            self._look_at_rungs()
         if outcome.model_saved and row.role == "search":
             self.ledger.keep_only(self._kept(None))
         complete = self.ledger.complete()
@@ -170,6 +196,8 @@ class Driver:
                 role=row.role,
                 outcome=outcome,
                 value=ranking.number_of(row, objective) if row.state == "complete" else None,
+                paused_at=ranking.number_of(row, objective) if row.state == "paused" else None,
+                tried=self.ledger.tried(),
                 best=ranking.number_of(complete[0], objective) if complete else None,
                 reference=ranking.number_of(reference, objective) if reference else None,
                 remaining=self._limits.remaining_seconds(len(self._running)),
@@ -189,28 +217,79 @@ class Driver:
 
     # What to train next
 
-    def _resumed_jobs(self, rows: list[CandidateRow]) -> Iterator[tuple[CandidateRow, Job]]:
-        for row in rows:
-            yield self._begin(row.candidate, row.number, row.role)
+    def _next(self, reasons: list[str]) -> Next | None:
+        """Return the search's next job: a promotion, else a proposal, None if there is neither.
 
-    def _search_jobs(self, reasons: list[str]) -> Iterator[tuple[CandidateRow, Job]]:
-        """Yield proposals until a limit is reached; the reason is left in `reasons`."""
-        while True:
-            history = self.ledger.history()
-            self._give_up_if_hopeless()
-            reason = self._limits.reached(len(history))
-            found = None if reason else self._propose(len(history))
-            if found is None:
-                reasons.append(reason or "every feasible shape has been tried")
-                return
+        Once a limit keeps proposals out, it is left in `reasons`.
+        """
+        history = self.ledger.history()
+        self._give_up_if_hopeless()
+        promoted = self._halving.promoted(history, self.ledger.resumable())
+        if promoted is not None and not self._too_late_to_go_on(promoted[0]):
+            return self._go_on(*promoted)
+        found = None if reasons else self._proposal(history, reasons)
+        return found if found is not None else self._best_paused(history, reasons)
+
+    def _proposal(self, history: list[Observation], reasons: list[str]) -> Next | None:
+        number = len(history)
+        reason = self._limits.reached(number)
+        found = None if reason else self._propose(history, number)
+        if found is None:
+            reason = reason or "every feasible shape has been tried"
+        else:
             reason = self._limits.too_late_for(found)
-            if reason:
-                reasons.append(reason)
+        if reason:
+            reasons.append(reason)
+            if found is not None:
                 self._tell_untried(reason)
-                return
-            yield self._begin(self._candidate(found, self._config.seed), len(history), "search")
+            return None
+        assert found is not None, "else there is a reason"
+        goal = self._halving.first_goal(history, number)
+        return self._begin(self._candidate(found, self._config.seed), number, "search", goal)
 
-    def _final_jobs(self, found: list[Entrant]) -> Iterator[tuple[CandidateRow, Job]]:
+    def _best_paused(self, history: list[Observation], reasons: list[str]) -> Next | None:
+        """Return the best paused candidate for what is left after the last proposal.
+
+        That is minutes, or places in the finals that promotions alone did not fill.
+        """
+        limit = self._limits.reached(len(history))
+        minutes_left = self._config.stop.minutes is not None and limit not in reasons
+        running = sum(one.row.role == "search" for one in self._running.values())
+        places = self._config.finalists.top - len(self.ledger.complete()) - running
+        if not minutes_left and places <= 0:
+            return None
+        for number in self._halving.best_paused(history, self.ledger.resumable()):
+            if not self._too_late_to_go_on(number):
+                return self._go_on(number, len(self._record.rungs) - 1)
+        return None
+
+    def _too_late_to_go_on(self, number: int) -> bool:
+        row = self.ledger.search_rows()[number]
+        return bool(self._limits.too_late_for(row.architecture, done=row.tokens))
+
+    def _go_on(self, number: int, goal: int) -> Next:
+        row = self.ledger.search_rows()[number]
+        return self._begin(row.candidate, row.number, row.role, goal)
+
+    def _look_at_rungs(self) -> None:
+        """Delete checkpoints that will not be gone on from; say so if a rung no longer decides."""
+        history = self.ledger.history()
+        most = self._config.stop.candidates
+        self.ledger.drop_checkpoints(self._halving.without_hope(history, most))
+        before, self._first_pause = self._first_pause, self._halving.first_pause(history)
+        if self._first_pause > before:
+            self._listener(Note(text=self._rung_words(history, before)))
+
+    def _rung_words(self, history: list[Observation], rung: int) -> str:
+        rungs, found = self._record.rungs, self._halving.fidelity(history)[rung]
+        last = self._first_pause == len(rungs) - 1
+        now = "no longer paused at all" if last else f"first paused at {rungs[self._first_pause]:,}"
+        return (
+            f"what is measured at {rungs[rung]:,} tokens does not rank as the end does (Kendall's "
+            f"tau {found.tau:.2f} over {found.count} candidates): they are {now}"
+        )
+
+    def _final_jobs(self, found: list[Entrant]) -> Iterator[Next]:
         """Yield one seed of every entrant, then the next seed, so that any cut is a fair one."""
         by_id = {row.architecture_id: row for row in self.ledger.search_rows()}
         for turn in range(1, self._config.finalists.seeds + 1):
@@ -224,20 +303,20 @@ class Driver:
                     self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
                     return
                 role = "reference" if entrant.is_reference else "finalist"
-                yield self._begin(candidate, entrant.number, role)
+                yield self._begin(candidate, entrant.number, role, len(self._record.rungs) - 1)
 
     def _give_up_if_hopeless(self) -> None:
         failed = [row for row in self.ledger.search_rows() if row.state in FAILED_STATES]
         if len(failed) >= HOPELESS and not self.ledger.complete():
             raise NasError(self._nothing_learned())
 
-    def _propose(self, number: int) -> Architecture | None:
+    def _propose(self, history: list[Observation], number: int) -> Architecture | None:
         reference = self._opened.space.space.reference
         if number == 0 and reference is not None:
             return reference
         if own := self.ledger.enqueued():
             return own[0]
-        return self._strategy.propose(self.ledger.history(), number)
+        return self._strategy.propose(history, number)
 
     def _tell_untried(self, reason: str) -> None:
         if left := len(self.ledger.enqueued()):
@@ -253,11 +332,21 @@ class Driver:
             data_fingerprint=self._record.data_fingerprint,
         )
 
-    def _begin(self, candidate: Candidate, number: int, role: str) -> tuple[CandidateRow, Job]:
+    def _begin(self, candidate: Candidate, number: int, role: str, goal: int | None = None) -> Next:
+        """Store a candidate as running and return its job; an open goal is the rule's."""
+        if goal is None:
+            goal = self._goal(number, role)
         row = self.ledger.add(candidate, number=number, role=role)
-        return row, self._job(row)
+        return row, self._job(row, goal)
 
-    def _job(self, row: CandidateRow) -> Job:
+    def _goal(self, number: int, role: str) -> int:
+        """Return the rung that an unfinished candidate goes on to."""
+        if role != "search":
+            return len(self._record.rungs) - 1
+        history = self.ledger.history()
+        return self._halving.next_goal(history, history[number])
+
+    def _job(self, row: CandidateRow, goal: int) -> Job:
         folder, rungs = self._opened.folder, self._record.rungs
         final = row.role != "search"
         return Job(
@@ -266,7 +355,7 @@ class Driver:
             task_spec=self._opened.spec,
             data=str(self._opened.prepared.folder),
             rungs=rungs,
-            rung=len(rungs) - 1,
+            rung=goal,
             numerics=self._numerics,
             eval_tokens=eval_tokens(rungs),
             splits=("val", "test") if final and self._config.split.test else ("val",),
@@ -319,7 +408,13 @@ class Driver:
         summary = summarise(
             finalists, self.ledger.complete(), self.ledger.objective, self._limits.reference_id
         )
-        return summary | {"elapsed_seconds": self._limits.elapsed}
+        fidelity = self._halving.fidelity(self.ledger.history())
+        return summary | {
+            "elapsed_seconds": self._limits.elapsed,
+            "fidelity": [
+                {"tokens": self._record.rungs[one.rung], **asdict(one)} for one in fidelity
+            ],
+        }
 
     def _choose_numerics(self) -> Numerics:
         """Return the study's numerics, chosen at its beginning or for a new kind of device."""
@@ -378,6 +473,11 @@ class Driver:
             f"is complete; the last one {last.state}: {last.error or 'no message'}; "
             f"see: nas trials {self._record.name} --state {last.state}"
         )
+
+
+def _each(jobs: Iterator[Next]) -> Callable[[], Next | None]:
+    """Return a source of the jobs that an iterator yields."""
+    return lambda: next(jobs, None)
 
 
 class SearchInterrupted(KeyboardInterrupt):  # an interrupt, not an error

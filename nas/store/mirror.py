@@ -2,8 +2,8 @@
 
 A mirror and no more: it makes `optuna.load_study` and optuna-dashboard work, and the search never
 reads it. Only candidates of role `search` that have ended are shown: finalists and the retrained
-reference repeat a point under other seeds, and a paused candidate may still go on while Optuna's
-finished trials never change.
+reference repeat a point under other seeds, and a paused candidate whose checkpoint is kept may
+still go on while Optuna's finished trials never change. One without is a pruned trial.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Mirror:
         Returns:
             Whether a trial was added: False if it is there already or is not for the mirror.
         """
-        if row.role != "search" or row.state not in {"complete", *FAILED_STATES}:
+        given_up = row.state == "paused" and row.checkpoint is None
+        if row.role != "search" or not (given_up or row.state in {"complete", *FAILED_STATES}):
             return False
         with _quiet(), our_errors(self._where):
             study = self._open()
@@ -139,8 +140,9 @@ class Mirror:
         values = [row.metrics[name] for name in self._objectives if name in row.metrics]
         complete = row.state == "complete" and len(values) == len(self._objectives)
         states = optuna.trial.TrialState
+        ended = states.PRUNED if row.state == "paused" else states.FAIL
         trial = optuna.trial.create_trial(
-            state=states.COMPLETE if complete else states.FAIL,
+            state=states.COMPLETE if complete else ended,
             values=values if complete else None,
             params=dict(row.parameters),
             distributions=self._distributions(row.parameters),

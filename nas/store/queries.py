@@ -47,10 +47,12 @@ def candidate_state(connection: sa.Connection, study: StudyRecord, candidate_id:
     return connection.scalar(sa.select(t.candidate.c.state).where(here))
 
 
-def rungs_of(connection: sa.Connection, study: StudyRecord, candidate_id: str) -> set[int]:
-    """Return the rungs at which a candidate was measured."""
+def rungs_of(connection: sa.Connection, study: StudyRecord, candidate_id: str) -> dict[int, int]:
+    """Return the rungs at which a candidate was measured, and the tokens it had seen there."""
     here = is_candidate(t.evaluation, study, candidate_id)
-    return set(connection.scalars(sa.select(t.evaluation.c.rung).where(here)))
+    columns = t.evaluation.c
+    found = connection.execute(sa.select(columns.rung, columns.total_tokens).where(here))
+    return {row.rung: row.total_tokens for row in found}
 
 
 def candidate_rows(
@@ -137,7 +139,15 @@ def _evaluations(
 ) -> Iterator[EvaluationRow]:
     """Yield measurements by candidate and rung, their metrics gathered from one ordered query."""
     e, m = t.evaluation, t.metric
-    columns = [e.c.candidate_id, e.c.rung, e.c.tokens, e.c.seconds, m.c.split, m.c.name, m.c.value]
+    columns = [
+        e.c.candidate_id,
+        e.c.rung,
+        e.c.total_tokens,
+        e.c.seconds,
+        m.c.split,
+        m.c.name,
+        m.c.value,
+    ]
     query = (
         sa.select(*columns, *([e.c.curve] if curves else []))
         .outerjoin(m, _same(e, m, "study_id", "candidate_id", "rung"))
@@ -171,7 +181,7 @@ def _evaluation_row(group: list[sa.Row[Any]], *, curves: bool) -> EvaluationRow:
     curve = first.curve if curves else ()
     evaluation = Evaluation(
         rung=first.rung,
-        tokens=first.tokens,
+        tokens=first.total_tokens,
         seconds=first.seconds,
         metrics=metrics,
         curve=tuple((n, math.nan if loss is None else loss) for n, loss in curve),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 # Every schema ever released, oldest first; the last is what `metadata` describes. A test holds it
 # equal to the chain of alembic revisions.
-SCHEMA_VERSIONS = ("0001", "0002")
+SCHEMA_VERSIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "nas_alembic_version"
 
 
@@ -118,6 +118,7 @@ candidate = sa.Table(
     _belongs_to("nas_architecture", "study_id", "architecture_id"),
 )
 
+# `tokens` are those since the rung before, so that their sum is what was trained on.
 evaluation = sa.Table(
     "nas_evaluation",
     metadata,
@@ -125,6 +126,7 @@ evaluation = sa.Table(
     sa.Column("candidate_id", sa.Text),
     sa.Column("rung", sa.Integer),
     _required("tokens", sa.BigInteger),
+    _required("total_tokens", sa.BigInteger),
     _required("seconds", sa.Double),
     _required("curve", sa.JSON),
     sa.PrimaryKeyConstraint("study_id", "candidate_id", "rung"),
@@ -184,7 +186,7 @@ LEADERBOARD = """
 CREATE VIEW nas_leaderboard AS
 SELECT s.name AS study, c.number, c.candidate_id, c.role, c.state, a.architecture_id, a.family,
        a.params, a.flops_per_token, a.n_layer, a.d_model, a.n_head, a.d_ff, a.shape,
-       e.rung, e.tokens, e.seconds, v.value AS val_loss, t.value AS test_loss,
+       e.rung, e.total_tokens AS tokens, e.seconds, v.value AS val_loss, t.value AS test_loss,
        m.path AS model_path
 FROM nas_candidate c
 JOIN nas_study s ON s.study_id = c.study_id

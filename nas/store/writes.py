@@ -92,8 +92,10 @@ def apply_outcome(connection: sa.Connection, study: StudyRecord, outcome: Outcom
     paused_before = outcome.state == "paused" and bool(outcome.evaluations) and not new
     if state is None or is_final(state) or paused_before:
         return False
-    for evaluation in new:
-        _insert_evaluation(connection, _key(study, outcome.candidate_id), evaluation)
+    for evaluation in sorted(new, key=lambda e: e.rung):
+        before = max((tokens for r, tokens in known.items() if r < evaluation.rung), default=0)
+        _insert_evaluation(connection, _key(study, outcome.candidate_id), evaluation, before)
+        known[evaluation.rung] = evaluation.tokens
     _update_candidate(connection, study, outcome)
     if outcome.model_saved:
         put_model(
@@ -132,13 +134,15 @@ def _key(study: StudyRecord, candidate_id: str) -> dict[str, Any]:
 
 
 def _insert_evaluation(
-    connection: sa.Connection, key: Mapping[str, Any], evaluation: Evaluation
+    connection: sa.Connection, key: Mapping[str, Any], evaluation: Evaluation, before: int
 ) -> None:
+    """Insert a measurement; `before`: tokens seen at the rung before it."""
     rung = {**key, "rung": evaluation.rung}
     connection.execute(
         t.evaluation.insert().values(
             **rung,
-            tokens=evaluation.tokens,
+            tokens=evaluation.tokens - before,
+            total_tokens=evaluation.tokens,
             seconds=evaluation.seconds,
             curve=to_plain(evaluation.curve),
         )

@@ -31,8 +31,9 @@ class Observation:
         state: One of `records.STATES`.
         values: Its objectives at the full budget; None before that, or if it failed.
         columns: The closed-form columns of its shape, `params` and others.
-        rungs: What was measured before the full budget: tokens, ascending, and the objectives
-            there. Values of different rungs do not compare (see `strategies.outcomes`).
+        rungs: What was measured before the full budget: rung indices, ascending, and the
+            objectives there. Values of different rungs do not compare (see
+            `strategies.outcomes`).
     """
 
     number: int

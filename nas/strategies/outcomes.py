@@ -54,8 +54,8 @@ def outcomes(history: Sequence[Observation], directions: Sequence[str]) -> Outco
     complete = _filled(values)
     rungs: dict[int, dict[int, tuple[float, ...]]] = {}
     for row, seen in enumerate(history):
-        for tokens, found in seen.rungs:
-            rungs.setdefault(tokens, {})[row] = found
+        for rung, found in seen.rungs:
+            rungs.setdefault(rung, {})[row] = found
     for _, measured in sorted(rungs.items(), reverse=True):
         _raise_rung(np.array(list(measured)), np.array(list(measured.values())) * signs, values)
     return Outcomes(values=values, complete=complete)

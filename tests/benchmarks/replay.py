@@ -51,12 +51,17 @@ class TableSpace:
 
     Every point of the space stands for the row nearest to it. A per-layer list is encoded as the
     ends of the straight line through it, as a space's `per_layer: true` has them.
+
+    Args:
+        rows: The table.
+        per_layer: Fields that are lists, a number a layer.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], per_layer: Sequence[str] = PER_LAYER) -> None:
         self._all = [row_architecture(row) for row in rows]
+        self._per_layer = per_layer
         self.rows = {own.id: row for own, row in zip(self._all, rows, strict=True)}
-        self._plain = [_on_lines(architecture) for architecture in self._all]
+        self._plain = [_on_lines(architecture, per_layer) for architecture in self._all]
         dimensions = tuple(self._dimensions())
         depth = next(d for d in dimensions if d.name == DEPTH)
         layout = Layout(constants={}, depths=depth.values, dimensions=dimensions)
@@ -71,7 +76,7 @@ class TableSpace:
 
     def _dimensions(self) -> Iterator[Dimension]:
         for name in self._plain[0]:
-            if name in PER_LAYER:
+            if name in self._per_layer:
                 ends = [end for plain in self._plain for end in plain[name]]
                 step = FF_STEP if name == "d_ff" else 1
                 values = tuple(range(min(ends), max(ends) + 1, step))
@@ -134,12 +139,12 @@ def row_architecture(row: Row) -> Architecture:
     return Architecture(family="table", shape=row.shape)
 
 
-def _on_lines(architecture: Architecture) -> dict[str, object]:
+def _on_lines(architecture: Architecture, per_layer: Sequence[str]) -> dict[str, object]:
     """Return the fields with each list as the ends of the line fitted through it."""
     plain: dict[str, object] = {DEPTH: architecture.shape[DEPTH]}
     for name, value in architecture.shape.items():
         layers = np.broadcast_to(value, plain[DEPTH])
-        if name in PER_LAYER:
+        if name in per_layer:
             step = FF_STEP if name == "d_ff" else 1
             slope = np.polyfit(np.arange(len(layers)), layers, 1)[0] if len(layers) > 1 else 0.0
             rise = slope * (len(layers) - 1) / 2

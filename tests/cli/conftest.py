@@ -20,7 +20,7 @@ space:
   reference: {n_layer: 1, d_model: 16, n_head: 2, head_dim: 8, d_ff: 32}
 task: {name: language_modeling, data: notes.txt}
 recipe: {context: 16, batch: 8, precision: fp32}
-per_candidate: {tokens: 4096}
+per_candidate: {tokens: 4096, eta: 1}
 finalists: {top: 1, seeds: 2}
 stop: {candidates: 3}
 strategy: random

@@ -62,6 +62,8 @@ def ended(number=3, value=1.9, best=1.9, state="complete", role="search", error=
         role=role,
         outcome=outcome,
         value=value,
+        paused_at=changes.get("paused_at"),
+        tried=changes.get("tried", 1),
         best=best,
         reference=changes.get("reference"),
         remaining=changes.get("remaining"),
@@ -111,6 +113,14 @@ def test_new_best_is_marked_once(told):
 def test_failure_is_told_in_words(told):
     (line,) = told(started(), ended(value=None, best=None, state="oom", error="no\nmemory"))
     assert line.endswith("ran out of memory: no memory")
+
+
+def test_a_paused_candidate_shows_where_it_waits(told):
+    lines = told(
+        started(), ended(value=None, best=1.8, state="paused", paused_at=2.3, tried=1), started()
+    )
+    assert lines[0].endswith("2.3000 at 400k tokens, paused")
+    assert len(lines) == 1
 
 
 def test_final_names_its_seed_and_is_no_new_best(told):

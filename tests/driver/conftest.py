@@ -40,7 +40,7 @@ def configure(tmp_path, monkeypatch):
             "task": {"name": "language_modeling", "data": str(text)},
             "split": {"train": 0.8, "val": 0.1, "test": 0.1},
             "recipe": {"context": 16, "batch": 8, "rate": 0.01},
-            "per_candidate": {"tokens": 4096},
+            "per_candidate": {"tokens": 4096, "eta": 1},  # pauses: see test_halving
             "finalists": {"top": 2, "seeds": 2},
             "stop": {"candidates": 4},
             "strategy": "random",

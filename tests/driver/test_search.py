@@ -134,7 +134,7 @@ def test_goes_on_as_an_uninterrupted_search_would(configure):
         ({"seed": 3}, "exists with another setting: seed: 0 in the study, 3 asked for"),
         ({"recipe": {"context": 16, "batch": 4}}, "recipe.batch: 8 in the study, 4 asked for"),
         ({"split": {"train": 0.9, "val": 0.1, "test": 0}}, "split.train"),
-        ({"per_candidate": {"tokens": 8192}}, "per_candidate.tokens"),
+        ({"per_candidate": {"tokens": 8192, "eta": 1}}, "per_candidate.tokens"),
     ],
 )
 def test_a_study_that_exists_is_held_to_its_settings(configure, change, message):
@@ -237,7 +237,11 @@ def test_damaged_checkpoint_costs_time_and_not_the_candidate(configure, damage):
 
 
 # Longer than it takes to interrupt it.
-LONG = {"per_candidate": {"tokens": 100_000}, "stop": {"candidates": 1}, "finalists": {"top": 0}}
+LONG = {
+    "per_candidate": {"tokens": 100_000, "eta": 1},
+    "stop": {"candidates": 1},
+    "finalists": {"top": 0},
+}
 
 
 def interrupted_at_first_progress(config):
@@ -259,7 +263,7 @@ def test_a_folder_that_cannot_be_written_is_refused(configure, tmp_path):
 def test_candidates_that_diverge_are_recorded_and_end_a_hopeless_search(configure):
     config = configure(
         recipe={"context": 16, "batch": 8, "rate": 10.0, "weight_decay": 1.0},
-        per_candidate={"tokens": 16_384},
+        per_candidate={"tokens": 16_384, "eta": 1},
         stop={},
     )
     with pytest.raises(NasError, match=r"8 of 8 candidates failed and none is complete.*diverged"):
@@ -304,7 +308,7 @@ def test_a_killed_worker_fails_its_candidate_and_nothing_else(configure):
             for pid in children():
                 os.kill(pid, signal.SIGKILL)
 
-    config = configure(executor="processes", workers=1, per_candidate={"tokens": 100_000})
+    config = configure(executor="processes", workers=1, per_candidate={"tokens": 100_000, "eta": 1})
     study = nas.search(config, listener=kill_once)
     [row] = [row for row in study.trials() if row.state == "failed"]
     assert row.candidate_id == killed[0]
@@ -339,7 +343,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(configure, tmp_path, execu
     changes = {
         "executor": executor,
         "workers": 1,
-        "per_candidate": {"tokens": 100_000},  # longer than it takes to press Ctrl-C
+        "per_candidate": {"tokens": 100_000, "eta": 1},  # longer than it takes to press Ctrl-C
         "stop": {"candidates": 2},
     }
     whole = losses(nas.search(configure("whole", **changes)))
@@ -373,7 +377,9 @@ def test_events_tell_the_story(configure):
 
 def test_minutes_hold_for_the_whole_search(configure):
     begun = time.monotonic()
-    config = configure(stop={"minutes": 0.3}, per_candidate={"tokens": 20_000}, space=SPACE_OF_MANY)
+    config = configure(
+        stop={"minutes": 0.3}, per_candidate={"tokens": 20_000, "eta": 1}, space=SPACE_OF_MANY
+    )
     study = nas.search(config)
     assert time.monotonic() - begun < 45
     assert len(study.trials(role="search")) >= 2

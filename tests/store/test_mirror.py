@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import optuna
 import pytest
 
+from nas.records import CheckpointRef
 from nas.store import mirror as mirrors
 from nas.store.mirror import Mirror
 from nas.store.store import Store
@@ -19,6 +20,9 @@ class Number:
 
 
 PARAMETERS = (Number("n_layer", 1, 8), Number("d_model_index", 0, 3), Number("d_ff", 64, 512, 64))
+
+
+CHECKPOINT = CheckpointRef(uri="checkpoints/a", sha256="00", bytes=7, tokens=100)
 
 
 @pytest.fixture
@@ -69,7 +73,19 @@ def test_what_has_not_ended_or_is_a_retraining_is_not_mirrored(store, study, mir
     paused = build.candidate(seed=2)
     build.add(store, study, paused, number=2)
     store.record_outcome(study, build.outcome(paused, build.evaluation(), state="paused"))
+    store.set_checkpoint(study, paused.id, CHECKPOINT)
     assert [mirror.add(row) for row in store.rows(study)] == [False] * 3
+
+
+def test_a_paused_candidate_that_cannot_go_on_is_a_pruned_trial(store, study, mirror, build):
+    candidate = build.candidate()
+    build.add(store, study, candidate)
+    store.record_outcome(study, build.outcome(candidate, build.evaluation(), state="paused"))
+    (row,) = store.rows(study)
+    assert mirror.add(row, store.evaluations(study))
+    (trial,) = trials(store)
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    assert trial.intermediate_values
 
 
 def test_reconciling_adds_what_is_missing_once(store, study, mirror, build):

@@ -1,0 +1,107 @@
+"""Pauses and promotions in a real search."""
+
+import optuna
+import sqlalchemy as sa
+
+import nas
+from nas.driver.events import CandidateEnded, CandidateStarted, Note
+from nas.strategies import halving
+from nas.study import open_study
+
+PAUSING = {
+    "per_candidate": {"tokens": 4096, "rungs": [512, 1024, 4096], "eta": 2},
+    "stop": {"candidates": 8},
+    "finalists": {"top": 2, "seeds": 1},
+}
+
+
+def losses(study):
+    """Each candidate's losses at its rungs, to the last bit."""
+    rows = study.trials(all_rungs=True, role=None)
+    return {(row.candidate_id, row.rung): row.metrics["val_loss"] for row in rows}
+
+
+def test_a_pausing_search_trains_nothing_twice(configure):
+    study = nas.search(configure(**PAUSING))
+    rows = study.trials(role="search")
+    states = [row.state for row in rows]
+    assert set(states) == {"complete", "paused"}
+    assert states.count("complete") >= 3
+    assert {row.tokens for row in rows if row.state == "paused"} == {1024}
+    with sa.create_engine(study.url).connect() as connection:
+        (trained,) = connection.execute(sa.text("SELECT SUM(tokens) FROM nas_evaluation")).one()
+    assert trained == sum(row.tokens for row in study.trials(role=None))
+
+
+def test_a_promoted_candidate_is_the_same_as_one_without_a_pause(configure):
+    paused = losses(nas.search(configure(**PAUSING)))
+    through = {**PAUSING, "per_candidate": {**PAUSING["per_candidate"], "eta": 1}}
+    whole = losses(nas.search(configure("whole", **through)))
+    both = set(paused) & set(whole)
+    assert sum(rung == 2 for _, rung in both) >= 4
+    assert {key: paused[key] for key in both} == {key: whole[key] for key in both}
+
+
+def test_promotions_go_on_from_their_checkpoint(configure):
+    started = []
+    nas.search(configure(**PAUSING), listener=started.append)
+    jobs = [e for e in started if isinstance(e, CandidateStarted) and e.role == "search"]
+    promoted = [e for e in jobs if e.tokens]
+    assert {(e.tokens, e.goal) for e in promoted} == {(1024, 4096)}
+    waiting = [e for e in started if isinstance(e, CandidateEnded) and e.paused_at is not None]
+    assert all(e.value is None for e in waiting)
+    assert len(jobs) == 8 + len(promoted)
+
+
+def test_checkpoints_that_cannot_be_promoted_are_deleted_and_pruned_for_optuna(configure):
+    study = nas.search(configure(**PAUSING))
+    paused = [row for row in study.trials(role="search") if row.state == "paused"]
+    kept = {row.checkpoint.uri for row in paused if row.checkpoint}
+    assert {f"checkpoints/{p.name}" for p in (study.folder / "checkpoints").iterdir()} == kept
+    given_up = {row.candidate_id for row in paused if row.checkpoint is None}
+    assert given_up
+    trials = study.optuna_study().trials
+    pruned = [t for t in trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert {t.user_attrs["candidate_id"] for t in pruned} == given_up
+
+
+def test_a_raised_limit_goes_on_with_who_was_paused(configure):
+    first = nas.search(configure(**PAUSING))
+    before = {row.candidate_id for row in first.trials(role="search") if row.state == "complete"}
+    more = {**PAUSING, "stop": {"candidates": 12}}
+    study = nas.search(configure(**more))
+    rows = {row.candidate_id: row for row in study.trials(role="search")}
+    assert len(rows) == 12
+    assert before <= {key for key, row in rows.items() if row.state == "complete"}
+
+
+def test_the_result_says_what_the_rungs_were_worth(configure):
+    summary = nas.search(configure(**PAUSING)).summary()
+    assert [one["tokens"] for one in summary["fidelity"]] == [512, 1024]
+    assert all(-1 <= one["tau"] <= 1 for one in summary["fidelity"])
+
+
+def test_a_rung_that_tells_nothing_is_given_up_and_this_is_said(configure, monkeypatch):
+    """Losses at the rung are shuffled: their ranking has nothing to do with the end's."""
+    from nas.training.loop import Training
+
+    measure = Training._measure
+
+    def shuffled(self, rung):
+        found = measure(self, rung)
+        if rung == len(self.job.rungs) - 1:
+            return found
+        value = int(self.job.candidate.architecture.id, 16) % 1000 / 100
+        object.__setattr__(found, "metrics", {"val": {"loss": value}})
+        return found
+
+    monkeypatch.setattr(Training, "_measure", shuffled)
+    monkeypatch.setattr(halving, "LEAST_PAIRS", 6)
+    monkeypatch.setattr(halving, "LEAST_TAU", 0.9)
+    told = []
+    changes = {**PAUSING, "stop": {"candidates": 16}}
+    study = nas.search(configure(**changes), listener=told.append)
+    (note,) = [e.text for e in told if isinstance(e, Note)]
+    assert "does not rank as the end does" in note
+    assert not any(row.checkpoint for row in study.trials(role="search"))  # nobody waits
+    assert open_study(study.folder).summary()["fidelity"][1]["tau"] < 0.7
