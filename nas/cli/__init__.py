@@ -33,7 +33,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (show, "nas show quickstart 17"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
-    (train, "nas train quickstart --candidate 17"),
+    (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (spaces, "nas spaces llama_small --context 128"),
     (families, "nas families --format json"),
     (tasks, "nas tasks"),

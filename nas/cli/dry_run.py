@@ -168,7 +168,8 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
     finals = trainings * each / plan.slots
     largest = plan.described["params"][1] * BYTES_PER_WEIGHT
     models = (config.keep + trainings) * largest
-    checkpoints = plan.slots * largest * (1 + MOMENTS)
+    # Of the finals one checkpoint a shape, from before its cooldown, until the winner is known.
+    checkpoints = (plan.slots + entrants) * largest * (1 + MOMENTS)
     return {
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
         "a candidate": f"about {duration(each)} for {count(config.rungs[-1])} tokens",

@@ -47,7 +47,8 @@ def trials(
         int | None, typer.Option(min=0, help="At most this many rows.", show_default=False)
     ] = None,
     role: Annotated[
-        str | None, typer.Option(help="Only search, finalist or reference.", show_default=False)
+        str | None,
+        typer.Option(help="Only search, finalist, reference, own or extended.", show_default=False),
     ] = None,
     state: Annotated[
         str | None, typer.Option(help="Only complete, failed, diverged...", show_default=False)

@@ -11,7 +11,7 @@ from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.driver.pace import CAUTION, Pace
 from nas.families import cost_of
-from nas.records import Architecture, Job, Outcome
+from nas.records import BESIDE_ROLES, Architecture, Job, Outcome
 from nas.store.rows import CandidateRow
 
 # The finals get at most this share of a search's minutes.
@@ -34,7 +34,7 @@ class Limits:
         self._begun = time.monotonic()
         self._elapsed_before = self._earlier_seconds()
         for row in ledger.rows.values():
-            if row.state in ("complete", "paused"):
+            if row.state in ("complete", "paused") and row.role not in BESIDE_ROLES:
                 self._learn(row, row.tokens, _busy_seconds(row.timings))
 
     @property
@@ -125,7 +125,8 @@ class Limits:
     def _earlier_seconds(self) -> float:
         """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
         stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
-        busy = sum(_busy_seconds(row.timings) for row in self._ledger.rows.values())
+        rows = [row for row in self._ledger.rows.values() if row.role not in BESIDE_ROLES]
+        busy = sum(_busy_seconds(row.timings) for row in rows)
         return max(float(stored), busy / self.slots)
 
 

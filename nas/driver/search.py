@@ -27,7 +27,9 @@ from nas.driver.stopping import Stop
 from nas.errors import NasError
 from nas.executors import Executor
 from nas.records import (
+    BESIDE_ROLES,
     FAILED_STATES,
+    FINAL_ROLES,
     Architecture,
     Candidate,
     Job,
@@ -135,6 +137,8 @@ class Driver:
             self._work(_each(self._final_jobs(found)))
         summary = self._summary()
         self.ledger.keep_only(self._kept(summary))
+        winner_and_reference = {summary["winner"], self._limits.reference_id}
+        self.ledger.keep_uncooled({one for one in winner_and_reference if one is not None})
         return summary
 
     def _work(self, source: Callable[[], Next | None]) -> None:
@@ -186,6 +190,8 @@ class Driver:
             self._look_at_rungs()
         if outcome.model_saved and row.role == "search":
             self.ledger.keep_only(self._kept(None))
+        if row.role in FINAL_ROLES:
+            self.ledger.keep_uncooled({one.architecture_id for one in self.ledger.rows.values()})
         complete = self.ledger.complete()
         objective = self.ledger.objective
         reference_id = self._limits.reference_id
@@ -296,13 +302,15 @@ class Driver:
             for entrant in found:
                 architecture = by_id[entrant.architecture_id].architecture
                 candidate = self._candidate(architecture, self._config.seed + turn)
+                role = "reference" if entrant.is_reference else "finalist"
                 known = self.ledger.rows.get(candidate.id)
+                if known is not None:
+                    self.ledger.take_over(candidate.id, role=role, number=entrant.number)
                 if known is not None and known.state not in ("running", "interrupted"):
                     continue
                 if turn > 1 and self._limits.too_late_for(architecture, reserve=False):
                     self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
                     return
-                role = "reference" if entrant.is_reference else "finalist"
                 yield self._begin(candidate, entrant.number, role, len(self._record.rungs) - 1)
 
     def _give_up_if_hopeless(self) -> None:
@@ -364,6 +372,7 @@ class Driver:
             model_dir=str(folder / MODELS / row.candidate_id),
             objective=ranking.first_measured(self._record.objectives),
             keep_better_than=None if final else self._keep_better_than(),
+            keep_uncooled=final,
         )
 
     # What is known
@@ -379,14 +388,20 @@ class Driver:
         return kept[self._config.keep - 1].metrics[objective]
 
     def _kept(self, summary: dict[str, Any] | None) -> set[str]:
-        """Return the candidates whose weights are kept: the best, winner and reference."""
-        done = [row for row in self.ledger.rows.values() if row.state == "complete"]
+        """Return the candidates whose weights are kept: the best, winner and reference.
+
+        Those that the user had trained beside the search stay too.
+        """
+        rows = self.ledger.rows.values()
+        beside = {row.candidate_id for row in rows if row.role in BESIDE_ROLES}
+        done = [row for row in rows if row.state == "complete" and row.role not in BESIDE_ROLES]
         best = ranking.best_first(done, self.ledger.objective)
         kept = [row for row in best if row.model_path]
         if summary is None:  # the finals are open: keep what was trained for them
             first = [row for row in kept if row.role == "search"][: self._config.keep]
-            return {row.candidate_id for row in kept if row.role != "search" or row in first}
-        wanted = {row.candidate_id for row in kept[: self._config.keep]}
+            finals = [row for row in kept if row.role != "search"]
+            return beside | {row.candidate_id for row in (*finals, *first)}
+        wanted = beside | {row.candidate_id for row in kept[: self._config.keep]}
         for architecture_id in (summary["winner"], self._limits.reference_id):
             own = [row for row in kept if row.architecture_id == architecture_id]
             wanted.update(row.candidate_id for row in own[:1])
@@ -395,7 +410,7 @@ class Driver:
     def _summary(self) -> dict[str, Any]:
         groups: dict[str, list[CandidateRow]] = {}
         for row in self.ledger.rows.values():
-            if row.role != "search":
+            if row.role in FINAL_ROLES:
                 groups.setdefault(row.architecture_id, []).append(row)
         finalists = [
             ranking.FinalistGroup(

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from nas.errors import InputError, NotFoundError, StoreError, nearest
 from nas.records import (
+    ROLES,
     STATES,
     Architecture,
     Candidate,
@@ -218,6 +219,15 @@ class Store:
         assert state in STATES, state
         finished = writes.now() if writes.is_final(state) else None
         self._update_candidate(study, candidate_id, state=state, finished_at=finished)
+
+    def set_role(self, study: StudyRecord, candidate_id: str, *, role: str, number: int) -> None:
+        """Say that a candidate stands in another role, under the number of its proposal.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        assert role in ROLES, role
+        self._update_candidate(study, candidate_id, role=role, number=number)
 
     def set_checkpoint(
         self, study: StudyRecord, candidate_id: str, checkpoint: CheckpointRef | None
