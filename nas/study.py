@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import InputError, NotFoundError, nearest
-from nas.records import BESIDE_ROLES, FAILED_STATES, FINAL_ROLES, ROLES, Architecture
+from nas.records import BESIDE_ROLES, FAILED_STATES, ROLES, Architecture
 from nas.store import ranking
 from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyRecord
@@ -181,9 +181,8 @@ class Study:
     def finalists(self) -> list[ranking.FinalistGroup]:
         """Return what was retrained from fresh seeds, by architecture, best mean first."""
         groups: dict[str, list[CandidateRow]] = {}
-        for row in self._rows():
-            if row.role in FINAL_ROLES:
-                groups.setdefault(row.architecture_id, []).append(row)
+        for row in ranking.finals_of(self._rows(), self.objectives[0]):
+            groups.setdefault(row.architecture_id, []).append(row)
         summed = [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,

@@ -49,7 +49,10 @@ def _show_leaders(study: Study, leaders: Sequence[CandidateRow]) -> None:
         {**row.flat(), "shape": shape_words(row.shape), "weights": "kept" if row.model_path else ""}
         for row in leaders
     ]
-    show_table(cells, ["number", *study.objectives, "params", "shape", "candidate_id", "weights"])
+    rate = ["rate"] if study.config["recipe"]["rate"] == "search" else []
+    show_table(
+        cells, ["number", *study.objectives, "params", "shape", *rate, "candidate_id", "weights"]
+    )
 
 
 def _show_fidelity(summary: Mapping[str, Any]) -> None:

@@ -134,6 +134,7 @@ def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
         *(name for name in tests if name.startswith("test_") and name in measured),
         "params",
         "shape",
+        *(["rate"] if len({row.recipe.rate for row in rows}) > 1 else []),
         *(["state"] if states != {"complete"} else []),
         *(["role"] if roles != {"search"} else []),
         "candidate_id",

@@ -15,6 +15,7 @@ from nas.config.records import (
     DEFAULT_SPLIT,
     DEFAULT_STOP,
     FORMAT_VERSION,
+    SEARCH,
     BudgetConfig,
     FinalistsConfig,
     LatencyConfig,
@@ -177,6 +178,7 @@ def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
         ),
         batch=reader.integer("batch", minimum=1, default=ours.batch),
         rate=_read_rate(reader),
+        search_rate=reader.value("rate", default=AUTO) == SEARCH,
         precision=reader.text("precision", choices=PRECISIONS, default=ours.precision),
         warmup_tokens=_read_warmup(reader),
         class_weights=reader.text(
@@ -199,7 +201,7 @@ def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
 
 def _read_rate(reader: Reader) -> float | None:
     given = reader.value("rate", default=AUTO)
-    return None if given == AUTO else reader.number("rate", minimum=1e-8, maximum=10)
+    return None if given in (AUTO, SEARCH) else reader.number("rate", minimum=1e-8, maximum=10)
 
 
 def _read_early_stop(reader: Reader) -> int:

@@ -15,6 +15,7 @@ from nas.space import SearchSpace
 
 FORMAT_VERSION = 1
 AUTO = "auto"
+SEARCH = "search"
 
 # What a study keeps for life; the rest of a study file may change between two runs.
 FIXED = (
@@ -53,6 +54,7 @@ class RecipeConfig:
     context: int = _RECIPE.context
     batch: int = _RECIPE.batch
     rate: float | None = None  # None: auto
+    search_rate: bool = False  # whether the rate is searched, around the automatic one
     precision: str = AUTO
     weight_decay: float = _RECIPE.weight_decay
     beta1: float = _RECIPE.beta1
@@ -80,7 +82,7 @@ class RecipeConfig:
             tokens: The full budget; an open warm-up is a fiftieth of it.
         """
         plain = asdict(self)
-        del plain["precision"]
+        del plain["precision"], plain["search_rate"]
         if self.rate is None:
             plain["rate"] = rate
         if self.warmup_tokens is None:
@@ -184,6 +186,8 @@ class StudyConfig:
         for name in ("rate", "warmup_tokens"):
             value = getattr(self.recipe, name)
             plain["recipe"][name] = AUTO if value is None else value
+        if plain["recipe"].pop("search_rate"):
+            plain["recipe"]["rate"] = SEARCH
         plain["objectives"] = list(self.objectives)
         rungs = AUTO if self.budget.rungs is None else list(self.budget.rungs)
         plain["per_candidate"] = asdict(self.budget) | {"rungs": rungs}

@@ -46,7 +46,7 @@ class Ledger:
             opened.store.url,
             opened.record.name,
             objectives=opened.record.objectives,
-            parameters=opened.space.space.parameters,
+            parameters=opened.proposals.space.parameters,
         )
         self._unmirrored: list[CandidateRow] = []
         self.rows: dict[str, CandidateRow] = {}
@@ -83,7 +83,7 @@ class Ledger:
     def on_top(self) -> int:
         """Return how many candidates count on top of the limit, since the user enqueued them."""
         asked = {one.id for one in self._store.enqueued(self._record)}
-        return sum(row.architecture_id in asked for row in self.search_rows())
+        return len(asked & {row.architecture_id for row in self.search_rows()})
 
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
@@ -113,7 +113,7 @@ class Ledger:
         complete = row.state == "complete" and len(known) == len(values)
         return Observation(
             number=row.number,
-            architecture_id=row.architecture_id,
+            architecture_id=self._opened.point(row.architecture, row.recipe).id,
             parameters=row.parameters,
             state=row.state,
             values=known if complete else None,
@@ -137,7 +137,8 @@ class Ledger:
         if candidate.id in self.rows:
             self._store.set_candidate_state(self._record, candidate.id, "running")
         else:
-            recipe, space = candidate.recipe, self._opened.space
+            recipe = candidate.recipe
+            point = self._opened.point(candidate.architecture, recipe)
             self._store.add_candidate(
                 self._record,
                 candidate,
@@ -149,7 +150,7 @@ class Ledger:
                     context=recipe.context,
                     batch=recipe.batch,
                 ),
-                parameters=space.space.encode(candidate.architecture),
+                parameters=self._opened.proposals.space.encode(point),
             )
         return self._refresh(candidate.id)
 

@@ -10,6 +10,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
@@ -18,13 +19,12 @@ from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.claim import claim
-from nas.driver.warm import Results, results_of_other, stored_evidence
+from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
-from nas.records import Recipe, TaskSpec
-from nas.space import BoundSpace
+from nas.records import Architecture, Recipe, TaskSpec
+from nas.space import BoundSpace, RatedSpace
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
-from nas.strategies import Evidence
 from nas.study import DATABASE, studies_folder
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
@@ -36,7 +36,7 @@ MIN_EVAL_TOKENS = 65_536
 WORKER_THREADS = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenedStudy:
     """All that a search works on.
 
@@ -49,7 +49,7 @@ class OpenedStudy:
         spec: What a model must fit.
         space: Its space under its constraints.
         recipe: How candidates are trained.
-        evidence: What another study measured, where this one starts warm.
+        results: What another study measured, where this one starts warm.
         claim: The right to write the study, until it is closed.
     """
 
@@ -61,8 +61,31 @@ class OpenedStudy:
     spec: TaskSpec
     space: BoundSpace
     recipe: Recipe
-    evidence: tuple[Evidence, ...]
+    results: tuple[tuple[Architecture, float], ...]
     claim: IO[bytes]
+
+    @cached_property
+    def proposals(self) -> BoundSpace:
+        """What strategies choose from: the space, with the rate where that is searched."""
+        if self.config.recipe.search_rate:
+            return RatedSpace(self.space, self.recipe.rate)
+        return self.space
+
+    def point(self, architecture: Architecture, recipe: Recipe) -> Architecture:
+        """Return what strategies take a shape under a recipe for."""
+        space = self.proposals
+        return (
+            space.point(architecture, recipe.rate)
+            if isinstance(space, RatedSpace)
+            else architecture
+        )
+
+    def split(self, point: Architecture) -> tuple[Architecture, Recipe]:
+        """Return shape and recipe of what a strategy proposed."""
+        if not isinstance(self.proposals, RatedSpace):
+            return point, self.recipe
+        architecture, rate = self.proposals.split(point)
+        return architecture, replace(self.recipe, rate=rate)
 
     def has_enqueued(self) -> bool:
         """Say whether the user asked for a shape that was not tried yet."""
@@ -128,7 +151,7 @@ def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
         spec=spec,
         space=space,
         recipe=recipe_of(config),
-        evidence=stored_evidence(store, config, space),
+        results=tuple(store.evidence(record)),
         claim=claimed,
     )
 

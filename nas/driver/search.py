@@ -24,6 +24,7 @@ from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.limits import Limits
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
 from nas.driver.stopping import Stop
+from nas.driver.warm import evidence_of
 from nas.errors import NasError
 from nas.executors import Executor
 from nas.records import (
@@ -36,6 +37,7 @@ from nas.records import (
     Numerics,
     Outcome,
     Progress,
+    Recipe,
 )
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -78,9 +80,9 @@ class Driver:
         self.ledger = Ledger(opened)
         directions = [direction(name) for name in self._record.objectives]
         strategy = make_strategy(
-            self._config.strategy, opened.space, seed=self._config.seed, directions=directions
+            self._config.strategy, opened.proposals, seed=self._config.seed, directions=directions
         )
-        self._strategy: Strategy = warmed(strategy, opened.evidence, directions)
+        self._strategy: Strategy = warmed(strategy, evidence_of(opened), directions)
         self._halving = Halving(
             rungs=len(self._record.rungs),
             direction=direction(self._record.objectives[0]),
@@ -105,7 +107,7 @@ class Driver:
             NasError: If no candidate can be trained.
         """
         self._listener(self._started())
-        if (known := len(self._opened.evidence)) and not self.ledger.rows:
+        if (known := len(self._opened.results)) and not self.ledger.rows:
             text = f"starts warm: {known} results of study '{self._config.warm_start}'"
             self._listener(Note(text=text))
         self._work(
@@ -243,7 +245,7 @@ class Driver:
         if found is None:
             reason = reason or "every feasible shape has been tried"
         else:
-            reason = self._limits.too_late_for(found)
+            reason = self._limits.too_late_for(found[0])
         if reason:
             reasons.append(reason)
             if found is not None:
@@ -251,7 +253,7 @@ class Driver:
             return None
         assert found is not None, "else there is a reason"
         goal = self._halving.first_goal(history, number)
-        return self._begin(self._candidate(found, self._config.seed), number, "search", goal)
+        return self._begin(self._candidate(*found, self._config.seed), number, "search", goal)
 
     def _best_paused(self, history: list[Observation], reasons: list[str]) -> Next | None:
         """Return the best paused candidate for what is left after the last proposal.
@@ -297,11 +299,12 @@ class Driver:
 
     def _final_jobs(self, found: list[Entrant]) -> Iterator[Next]:
         """Yield one seed of every entrant, then the next seed, so that any cut is a fair one."""
-        by_id = {row.architecture_id: row for row in self.ledger.search_rows()}
+        by_id = {row.architecture_id: row for row in reversed(self.ledger.complete())}
         for turn in range(1, self._config.finalists.seeds + 1):
             for entrant in found:
-                architecture = by_id[entrant.architecture_id].architecture
-                candidate = self._candidate(architecture, self._config.seed + turn)
+                best = by_id[entrant.architecture_id]
+                architecture = best.architecture
+                candidate = self._candidate(architecture, best.recipe, self._config.seed + turn)
                 role = "reference" if entrant.is_reference else "finalist"
                 known = self.ledger.rows.get(candidate.id)
                 if known is not None:
@@ -318,13 +321,16 @@ class Driver:
         if len(failed) >= HOPELESS and not self.ledger.complete():
             raise NasError(self._nothing_learned())
 
-    def _propose(self, history: list[Observation], number: int) -> Architecture | None:
+    def _propose(
+        self, history: list[Observation], number: int
+    ) -> tuple[Architecture, Recipe] | None:
         reference = self._opened.space.space.reference
         if number == 0 and reference is not None:
-            return reference
+            return reference, self._opened.recipe
         if own := self.ledger.enqueued():
-            return own[0]
-        return self._strategy.propose(history, number)
+            return own[0], self._opened.recipe
+        found = self._strategy.propose(history, number)
+        return None if found is None else self._opened.split(found)
 
     def _tell_untried(self, reason: str) -> None:
         if left := len(self.ledger.enqueued()):
@@ -332,10 +338,10 @@ class Driver:
                 Note(text=f"{reason} are over: enqueued and not tried: {left}; raise --minutes")
             )
 
-    def _candidate(self, architecture: Architecture, seed: int) -> Candidate:
+    def _candidate(self, architecture: Architecture, recipe: Recipe, seed: int) -> Candidate:
         return Candidate(
             architecture=architecture,
-            recipe=self._opened.recipe,
+            recipe=recipe,
             seed=seed,
             data_fingerprint=self._record.data_fingerprint,
         )
@@ -409,9 +415,8 @@ class Driver:
 
     def _summary(self) -> dict[str, Any]:
         groups: dict[str, list[CandidateRow]] = {}
-        for row in self.ledger.rows.values():
-            if row.role in FINAL_ROLES:
-                groups.setdefault(row.architecture_id, []).append(row)
+        for row in ranking.finals_of(self.ledger.rows.values(), self.ledger.objective):
+            groups.setdefault(row.architecture_id, []).append(row)
         finalists = [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
@@ -437,9 +442,9 @@ class Driver:
         known = self._record.numerics
         if known is not None and wanted in ("auto", known.device):
             return known
-        reference = self._opened.space.space.reference or self._strategy.propose((), 0)
-        assert reference is not None, "a bound space has a feasible shape"
-        candidate = self._candidate(reference, self._config.seed)
+        found = self._propose([], 0)
+        assert found is not None, "a bound space has a feasible shape"
+        candidate = self._candidate(*found, self._config.seed)
         asked = Numerics(
             device=wanted,
             precision=self._config.recipe.precision,

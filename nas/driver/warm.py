@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nas.config import StudyConfig
 from nas.errors import InputError
 from nas.records import Architecture
 from nas.space import BoundSpace
 from nas.store import ranking
-from nas.store.store import Store
 from nas.strategies import Evidence
 from nas.study import Study, open_study
+
+if TYPE_CHECKING:
+    from nas.driver.opening import OpenedStudy
 
 Results = list[tuple[Architecture, float]]
 
@@ -62,14 +66,16 @@ def _none_fits(other: Study, space: BoundSpace, shapes: list[Architecture]) -> s
     )
 
 
-def stored_evidence(store: Store, config: StudyConfig, space: BoundSpace) -> tuple[Evidence, ...]:
-    """Return what a stored study took over when it was made."""
-    return tuple(
+def evidence_of(opened: OpenedStudy) -> list[Evidence]:
+    """Return what a study took over when it was made, as strategies see it."""
+    space = opened.proposals
+    points = [(opened.point(shape, opened.recipe), value) for shape, value in opened.results]
+    return [
         Evidence(
-            architecture=shape,
-            parameters=space.space.encode(shape),
-            columns=space.columns(shape),
+            architecture=point,
+            parameters=space.space.encode(point),
+            columns=space.columns(point),
             value=value,
         )
-        for shape, value in store.evidence(store.study(config.name))
-    )
+        for point, value in points
+    ]

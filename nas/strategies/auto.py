@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from nas.records import FAILED_STATES, Architecture
 from nas.space import BoundSpace
+from nas.space.rated import AUTOMATIC, INDEX
 from nas.strategies import Evidence, Observation
 from nas.strategies.evolution import mutated
 from nas.strategies.features import SIZE, Features
@@ -114,7 +115,7 @@ class AutoStrategy:
         if by_chance or not options:
             return self._random.propose(history, number)
         if not history and not self._evidence:
-            return max(options, key=lambda option: option.columns[SIZE]).architecture
+            return max(options, key=_size_at_usual_rate).architecture
         if self._small_is_due(history):
             return self._small(options, rng)
         scorer = self._scorer(history, found, rng)
@@ -235,6 +236,7 @@ class AutoStrategy:
             complete=found.complete,
             pending=self._of(waiting),
             beliefs=beliefs,
+            rate=self._features.rate if objective == 0 else None,
         )
 
     @cached_property
@@ -247,6 +249,7 @@ class AutoStrategy:
             complete=np.full(len(results), fill_value=True),
             pending=self._of([]),
             beliefs=(LARGER_IS_BETTER, ANYTHING),
+            rate=self._features.rate,
         )
         return model.as_belief(WARM_ODDS)
 
@@ -259,6 +262,11 @@ class AutoStrategy:
 
     def _of(self, shapes: Sequence[_Option] | Sequence[Observation] | Sequence[Evidence]) -> Floats:
         return self._features([(shape.parameters, shape.columns) for shape in shapes])
+
+
+def _size_at_usual_rate(option: _Option) -> tuple[float, int]:
+    """Order shapes by size; one at several rates by how close to the automatic one they are."""
+    return option.columns[SIZE], -abs(option.parameters.get(INDEX, AUTOMATIC) - AUTOMATIC)
 
 
 def expected_improvement(means: Floats, sds: Floats, best: float | None) -> Floats:

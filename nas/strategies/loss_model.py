@@ -69,6 +69,9 @@ NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # whole effect, in standard deviations of the results seen
 LEVEL_SD = 3.0  # of the level, which the results' own mean has taken nearly out
 SECOND_ORDER_OFF = 0.3  # how far another study's second order may be off, as share of the first's
+# Curvature of a searched learning rate, in whole effects, and how unsure it and the slope are. Over
+# a range of 16 the loss rises to both ends about as much as from the largest to small shapes.
+RATE_BEND = 0.5
 LIKELY = 0.01  # settings less likely than this share of the likeliest are left out
 UNSURE = 3.0  # how much more noise a result has that was estimated from a lower rung
 
@@ -98,6 +101,7 @@ class LossModel:
         pending: Features of shapes in training now: what they will say is not known, but that it
             will be is, so their neighbourhood becomes less uncertain.
         beliefs: The priors that compete; their odds in relation to each other.
+        rate: Which feature is the learning rate, if one is: its best lies inside its range.
     """
 
     def __init__(
@@ -108,7 +112,9 @@ class LossModel:
         complete: NDArray[np.bool_],
         pending: Floats,
         beliefs: Sequence[Belief | Learned],
+        rate: int | None = None,
     ) -> None:
+        self._rate = rate
         weight = np.where(complete, 1.0, 1.0 / UNSURE)
         basis = second_order(features) * weight[:, None]
         target = results * weight
@@ -123,7 +129,7 @@ class LossModel:
     def _settings(self, beliefs: Sequence[Belief | Learned]) -> None:
         """Fit every combination of belief, shape effect and noise; weigh each with each scale."""
         grid = list(product(beliefs, SHAPE_SDS, NOISES))
-        priors = [_prior(belief, shape_sd, self._d) for belief, shape_sd, _ in grid]
+        priors = [_prior(belief, shape_sd, self._d, self._rate) for belief, shape_sd, _ in grid]
         self._mean = np.stack([prior.mean for prior in priors])
         noise = np.array([noise for _, _, noise in grid])[:, None, None] ** 2
         precision = self._gram / noise + np.stack([prior.precision for prior in priors])
@@ -207,7 +213,7 @@ class _Prior:
     log_volume: float
 
 
-def _prior(belief: Belief | Learned, shape_sd: float, d: int) -> _Prior:
+def _prior(belief: Belief | Learned, shape_sd: float, d: int, rate: int | None) -> _Prior:
     """Return the prior of the weights, in the order of `second_order`."""
     size = 1 + 2 * d + d * (d - 1) // 2
     if isinstance(belief, Learned):
@@ -217,6 +223,9 @@ def _prior(belief: Belief | Learned, shape_sd: float, d: int) -> _Prior:
     sd[0] = LEVEL_SD
     sd[1 : 1 + d] = shape_sd
     sd[1], sd[1 + d] = belief.slope_sd, belief.bend
+    if rate is not None:
+        mean[1 + d + rate] = RATE_BEND
+        sd[1 + rate] = sd[1 + d + rate] = RATE_BEND
     return _Prior(mean=mean, precision=np.diag(1 / sd**2), log_volume=float(np.log(sd**2).sum()))
 
 
