@@ -22,6 +22,7 @@ from nas.driver.warm import results_of_other
 from nas.families import cost_of
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
+from nas.space.rated import FACTORS
 from nas.study import studies_folder
 from nas.tasks import task_class
 
@@ -182,6 +183,8 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
 
 def _limit_words(plan: Plan, each: float, finals: float) -> str:
     stop, feasible = plan.config.stop, plan.described["feasible"]
+    if feasible is not None and plan.config.recipe.search_rate:
+        feasible *= len(FACTORS)
     known = [limit for limit in (stop.candidates, feasible) if limit is not None]
     whole = (
         ""

@@ -116,7 +116,10 @@ def _cells(
 ) -> list[dict[str, Any]]:
     """Return the rows' columns; those that only people need are left out of files."""
     derived = form is Format.TABLE or bool(chosen and set(chosen) & set(DERIVED))
-    return [{**row.flat(), **(_derived(row) if derived else {})} for row in rows]
+    cells = [{**row.flat(), **(_derived(row) if derived else {})} for row in rows]
+    if form is Format.TABLE:  # a shape that no search tried has no number for people
+        cells = [{**one, "number": None} if one["number"] < 0 else one for one in cells]
+    return cells
 
 
 def _derived(row: CandidateRow) -> dict[str, Any]:

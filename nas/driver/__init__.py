@@ -3,7 +3,8 @@
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
 `search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
 says when it is time to end and `pace` what that is reckoned from, `stopping` takes interrupts,
-`warm` takes over what another study measured, `retrain` trains a stored candidate again.
+`warm` takes over what another study measured. Beside a search, on its `bench`, `retrain` trains a
+stored candidate again, `extend` to more tokens, and `own` a shape of the user's.
 """
 
 from __future__ import annotations
