@@ -1,11 +1,12 @@
 """The default: large shapes first, then a model of the loss decides, and some draws stay free.
 
 Without results the shape with the most weights outside the embeddings is the best guess under a
-cap. After a few of those, one from the lower half of the sizes shows whether larger is better
-under this budget at all, unless the reference has shown it. From then on a model of the result
-from size and shape (`loss_model`) scores fresh draws and neighbours of the best so far by the
-improvement that it expects, which includes what it is unsure of. Several objectives are weighed at
-random for each proposal, over a function drawn from each one's model.
+cap, then those that are expected to be best: large and balanced. After a few of those, one from
+the lower half of the sizes shows whether larger is better under this budget at all, unless the
+reference has shown it. From then on a model of the result from size and shape (`loss_model`)
+scores fresh draws and neighbours of the best so far by the improvement that it expects, which
+includes what it is unsure of. Several objectives are weighed at random for each proposal, over a
+function drawn from each one's model.
 
 A warm start is a further belief about the loss (`loss_model.Learned`), trusted most at first; with
 it the largest shapes are not tried unasked. Own results move the odds of all beliefs, so that
@@ -208,6 +209,8 @@ class AutoStrategy:
     ) -> Scorer:
         """Return a function that scores options; more is better."""
         models = [self._model(history, found, at) for at in range(len(self._directions))]
+        if len(models) == 1 and len(history) < LARGE_FIRST:
+            return lambda options: -models[0].predict(self._of(options)).mean
         if len(models) == 1:
             best = found.merit.min() if len(found.rows) else None
             return lambda options: self._expected_gain(models[0], options, best)

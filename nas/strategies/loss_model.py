@@ -34,8 +34,7 @@ class Belief:
         odds: How much it is trusted at first.
         slope: Expected change of the result for one standard deviation of log size.
         slope_sd: How sure that is.
-        bend: Standard deviation of the curvature in log size, and of the second order of the
-            shape in relation to its first.
+        bend: Standard deviation of the curvature in log size.
     """
 
     odds: float
@@ -65,6 +64,11 @@ LARGER_IS_BETTER = Belief(odds=0.9, slope=-1.0, slope_sd=0.5, bend=0.1)
 ANYTHING = Belief(odds=0.1, slope=0.0, slope_sd=1.0, bend=0.3)
 
 SHAPE_SDS = (0.03, 0.1, 0.3)  # effect of one standard deviation of a shape feature
+# Extreme shapes are worse than balanced ones: each feature's square is expected to add this. Among
+# 80 shapes of up to a million parameters it takes the mean regret after four trainings from .018
+# to .002 nats (`recorded_training.py`), on `lts_decoders` from .5 to .2 % of perplexity.
+EXTREMES = 0.05
+PRODUCTS = 0.3  # how much smaller the effect of two features together is than that of one
 NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # whole effect, in standard deviations of the results seen
 LEVEL_SD = 3.0  # of the level, which the results' own mean has taken nearly out
@@ -89,6 +93,11 @@ class Prediction:
     weights: Floats
     means: Floats
     sds: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """The expected results, all settings together, shape (shape,)."""
+        return np.asarray(self.weights @ self.means)
 
 
 class LossModel:
@@ -218,10 +227,10 @@ def _prior(belief: Belief | Learned, shape_sd: float, d: int, rate: int | None) 
     size = 1 + 2 * d + d * (d - 1) // 2
     if isinstance(belief, Learned):
         return _learned(belief, shape_sd, d)
-    mean, sd = np.zeros(size), np.full(size, belief.bend * shape_sd)
-    mean[1] = belief.slope
+    mean, sd = np.zeros(size), np.full(size, PRODUCTS * shape_sd)
+    mean[1], mean[2 + d : 1 + 2 * d] = belief.slope, EXTREMES
     sd[0] = LEVEL_SD
-    sd[1 : 1 + d] = shape_sd
+    sd[1 : 1 + 2 * d] = shape_sd
     sd[1], sd[1 + d] = belief.slope_sd, belief.bend
     if rate is not None:
         mean[1 + d + rate] = RATE_BEND
