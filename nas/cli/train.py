@@ -41,7 +41,7 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
 ) -> None:
-    """Train a candidate again or to more tokens, or a shape of your own.
+    """Train a candidate again or longer, or your own shape.
 
     Again: a complete one by its own recipe and seed, so that its weights are kept. On the CPU the
     result is the stored one to the last bit. A search that goes on afterwards keeps the weights
