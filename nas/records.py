@@ -34,8 +34,11 @@ STATES = (
 FAILED_STATES = frozenset({"diverged", "oom", "timeout", "failed"})
 
 # Roles of a candidate. The search ranks "search"; "finalist" and "reference" are retrained from
-# fresh seeds to be compared.
-ROLES = ("search", "finalist", "reference")
+# fresh seeds to be compared. The last two are trained beside the search when the user asks for it,
+# and no search counts or ranks them: "own" shapes, and candidates "extended" to more tokens.
+ROLES = ("search", "finalist", "reference", "own", "extended")
+FINAL_ROLES = ("finalist", "reference")
+BESIDE_ROLES = ("own", "extended")
 
 
 # What a network takes, in this order, and returns. B batch, T and S tokens, C classes, V
@@ -51,6 +54,7 @@ WRITING_HEADS = ("causal_lm", "seq2seq")  # one token after the other, from a ke
 PHASES = ("prefill", "decode", "throughput")
 
 
+UNCOOLED = "-uncooled.safetensors"  # ends the name of a checkpoint from before the cooldown
 IGNORED = -100  # a target that no loss counts, as torch has it
 
 
@@ -161,11 +165,20 @@ class Candidate:
     recipe: Recipe
     seed: int
     data_fingerprint: str
+    budget: int | None = None  # tokens, where they are not its study's
 
     @property
     def id(self) -> str:
-        """The candidate id: 12 hex digits that architecture, recipe, seed and data decide."""
+        """The candidate id: 12 hex digits that architecture, recipe, seed and data decide.
+
+        A budget of its own makes it another candidate.
+        """
         return short_hash(to_plain(self))
+
+    @property
+    def origin(self) -> str:
+        """The id whatever the budget: these train alike until one of them cools down."""
+        return dataclasses.replace(self, budget=None).id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +247,7 @@ class Job:
     splits: tuple[str, ...] = ("val",)  # measured at the last rung; earlier rungs read val only
     checkpoint: CheckpointRef | None = None
     checkpoint_dir: str | None = None  # where checkpoints are written; None: none are
+    keep_uncooled: bool = False  # also keep a checkpoint of the moment before the cooldown
     checkpoint_seconds: float = 60.0  # between two safety checkpoints within a rung
     model_dir: str | None = None  # where the finished model's folder goes; None: not kept
     objective: str = "val_loss"  # decides which weights `early_stop` returns to
@@ -271,7 +285,7 @@ class Outcome:
     state: str  # one of STATES, never "running"
     tokens: int
     evaluations: tuple[Evaluation, ...] = ()
-    checkpoint: CheckpointRef | None = None
+    checkpoint: CheckpointRef | None = None  # of a complete one: from before its cooldown
     model_saved: bool = False
     model_bytes: int = 0
     model_sha256: str = ""  # of the manifest, nas.json

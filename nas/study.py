@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import InputError, NotFoundError, nearest
-from nas.records import FAILED_STATES, ROLES
+from nas.records import BESIDE_ROLES, FAILED_STATES, ROLES, Architecture
 from nas.store import ranking
 from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyRecord
@@ -77,7 +77,7 @@ class Study:
             sort: A column to sort by instead, descending after a `-`; empty cells come last.
             limit: The largest number of rows.
             all_rungs: One row for each measurement instead of one a candidate.
-            role: Only `search`, `finalist` or `reference`.
+            role: Only `search`, `finalist`, `reference`, `own` or `extended`.
 
         Raises:
             InputError: If an argument is not understood or names an unknown column.
@@ -103,7 +103,7 @@ class Study:
         max_latency_ms: float | None = None,
         where: str | None = None,
     ) -> CandidateRow:
-        """Return the best complete candidate.
+        """Return the best complete candidate of the search and its finals.
 
         Without a limit, that is the best seed of the architecture that won the finals, among those
         whose weights were kept; before there is a winner, the best complete candidate.
@@ -118,7 +118,7 @@ class Study:
             NotFoundError: If no candidate is complete, or none within the limits.
         """
         rows = self._rows()
-        complete = [row for row in rows if row.state == "complete"]
+        complete = _ranked(rows)
         if not complete:
             raise NotFoundError(self._nothing_complete(rows))
         limits = self._limits(complete, max_params, max_latency_ms, where)
@@ -174,16 +174,15 @@ class Study:
         wanted = tuple(objectives or self.objectives)
         if objectives is None and len(wanted) == 1:
             wanted = (*wanted, "params")
-        rows = [row for row in self._rows() if row.state == "complete" and row.role == "search"]
+        rows = [row for row in _ranked(self._rows()) if row.role == "search"]
         self._check_columns("pareto", wanted, rows)
         return ranking.pareto_front(rows, wanted)
 
     def finalists(self) -> list[ranking.FinalistGroup]:
         """Return what was retrained from fresh seeds, by architecture, best mean first."""
         groups: dict[str, list[CandidateRow]] = {}
-        for row in self._rows():
-            if row.role != "search":
-                groups.setdefault(row.architecture_id, []).append(row)
+        for row in ranking.finals_of(self._rows(), self.objectives[0]):
+            groups.setdefault(row.architecture_id, []).append(row)
         summed = [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
@@ -199,6 +198,26 @@ class Study:
         """Return all measurements with their training curves, of one candidate or of all."""
         with Store.open(self.url) as store:
             return store.evaluations(self.record, candidate_id)
+
+    def enqueue(self, shape: Mapping[str, Any] | Architecture) -> Architecture:
+        """Have a shape of your own tried next, when the search goes on or at once if it runs.
+
+        It counts on top of the study's limit of candidates, also of one that is finished.
+
+        Args:
+            shape: Fields of the space's family, such as `{"n_layer": 4, "d_model": 128}`; those
+                that the space fixes may be left out.
+
+        Raises:
+            InputError: If it is not in the space or not feasible, or was tried or asked for.
+        """
+        from nas.space import feasible_shape, space_of_study  # numpy: most questions need none
+
+        space = space_of_study(self.name, self.config, self.record.task_spec)
+        wanted = feasible_shape(space, shape)
+        with Store.open(self.url) as store:
+            store.enqueue(self.record, wanted)
+        return wanted
 
     def summary(self) -> Mapping[str, Any] | None:
         """Return the result that the search stored when it finished, None before."""
@@ -240,7 +259,9 @@ class Study:
             return store.rows(self.record, all_rungs=all_rungs)
 
     def _best_first(self, rows: Sequence[CandidateRow]) -> list[CandidateRow]:
-        return ranking.best_first(rows, self.objectives[0])
+        """Order rows; those of another budget come last, since their losses do not compare."""
+        found = ranking.best_first(rows, self.objectives[0])
+        return sorted(found, key=lambda row: row.role == "extended")
 
     def _winners(self, complete: Sequence[CandidateRow]) -> list[CandidateRow]:
         winner = (self.summary() or {}).get("winner")
@@ -294,6 +315,11 @@ class Study:
             f"study '{self.name}': no complete candidate to load ({counts}); "
             f"see: nas trials {self.name}{option}"
         )
+
+
+def _ranked(rows: Sequence[CandidateRow]) -> list[CandidateRow]:
+    """Return the complete candidates but those trained beside the search."""
+    return [row for row in rows if row.state == "complete" and row.role not in BESIDE_ROLES]
 
 
 def studies_folder() -> Path:

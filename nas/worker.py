@@ -86,7 +86,7 @@ class _Run:
         if self.job.rung < len(self.job.rungs) - 1:
             return self._outcome("paused", checkpoint=self._checkpoint())
         saved = self._timed("save", self._save_model)
-        return self._outcome("complete", **saved)
+        return self._outcome("complete", checkpoint=self.training.uncooled, **saved)
 
     def failed(self, error: Exception) -> Outcome:
         from nas.training.loop import DivergedError

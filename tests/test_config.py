@@ -213,6 +213,17 @@ def test_a_missing_part_is_refused(key: str) -> None:
         config_from_plain(plain, where="s.yaml", name="s")
 
 
+def test_a_searched_rate_comes_back_and_is_part_of_the_identity() -> None:
+    config = _config(recipe={"rate": "search"})
+    assert (config.recipe.rate, config.recipe.search_rate) == (None, True)
+    assert config.to_plain()["recipe"]["rate"] == "search"
+    again = config_from_plain(config.to_plain(), where="again", name=config.name)
+    assert again == config
+    assert identity_diff(_config().identity(), config.identity()) == [
+        "recipe.rate: auto in the study, search asked for"
+    ]
+
+
 def test_strategy_and_executor_are_checked_against_what_there_is() -> None:
     there = {"strategies": ["auto", "random", "tpe"], "executors": ["inline", "processes"]}
     for name in ("auto", "tpe"):

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
+from nas.cli.enqueue import enqueue
 from nas.cli.generate import generate
 from nas.cli.profile import profile
 from nas.cli.rm import rm
@@ -31,8 +32,9 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (trials, "nas trials quickstart --where 'params < 1e5' --sort val_loss"),
     (best, "nas best quickstart --max-params 100000"),
     (show, "nas show quickstart 17"),
+    (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
-    (train, "nas train quickstart --candidate 17"),
+    (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),
     (families, "nas families --format json"),

@@ -18,9 +18,11 @@ from nas.cli.tables import show_pairs
 from nas.cli.wording import count, duration, several, size
 from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of, spec_of
 from nas.driver.pace import Pace
+from nas.driver.warm import results_of_other
 from nas.families import cost_of
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
+from nas.space.rated import FACTORS
 from nas.study import studies_folder
 from nas.tasks import task_class
 
@@ -67,6 +69,7 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
     context = config.recipe.context
     prepared = task.prepare(config.request, folder)
     space = config.space.bind(spec_of(config, prepared), context=context, batch=config.recipe.batch)
+    results_of_other(config, space)  # refuses what the search would
     return Plan(
         config=config,
         space=space,
@@ -166,7 +169,8 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
     finals = trainings * each / plan.slots
     largest = plan.described["params"][1] * BYTES_PER_WEIGHT
     models = (config.keep + trainings) * largest
-    checkpoints = plan.slots * largest * (1 + MOMENTS)
+    # Of the finals one checkpoint a shape, from before its cooldown, until the winner is known.
+    checkpoints = (plan.slots + entrants) * largest * (1 + MOMENTS)
     return {
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
         "a candidate": f"about {duration(each)} for {count(config.rungs[-1])} tokens",
@@ -179,6 +183,8 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
 
 def _limit_words(plan: Plan, each: float, finals: float) -> str:
     stop, feasible = plan.config.stop, plan.described["feasible"]
+    if feasible is not None and plan.config.recipe.search_rate:
+        feasible *= len(FACTORS)
     known = [limit for limit in (stop.candidates, feasible) if limit is not None]
     whole = (
         ""

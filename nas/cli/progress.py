@@ -210,7 +210,7 @@ def ended_line(event: CandidateEnded, started: CandidateStarted, *, is_best: boo
 
 def candidate_words(started: CandidateStarted) -> str:
     """Return number, shape and parameters in columns; a fresh seed is named."""
-    number = f"#{started.number}"
+    number = f"#{started.number}" if started.number >= 0 else started.role
     if started.role != "search":
         number += f" seed {started.seed}"
     shape = shape_words(started.architecture.shape)

@@ -11,6 +11,7 @@ from nas.cli.tables import show_pairs, show_table
 from nas.cli.wording import count, duration, measure, several, shape_words
 
 if TYPE_CHECKING:
+    from nas.store.ranking import FinalistGroup
     from nas.store.rows import CandidateRow
     from nas.study import Study
 
@@ -50,7 +51,10 @@ def _show_leaders(study: Study, leaders: Sequence[CandidateRow]) -> None:
         {**row.flat(), "shape": shape_words(row.shape), "weights": "kept" if row.model_path else ""}
         for row in leaders
     ]
-    show_table(cells, ["number", *study.objectives, "params", "shape", "candidate_id", "weights"])
+    rate = ["rate"] if study.config["recipe"]["rate"] == "search" else []
+    show_table(
+        cells, ["number", *study.objectives, "params", "shape", *rate, "candidate_id", "weights"]
+    )
 
 
 def _show_fidelity(summary: Mapping[str, Any]) -> None:
@@ -105,6 +109,23 @@ def _mean_and_sd(sample: Mapping[str, Any]) -> str:
     if sample["sd"] is None:
         return measure(sample["mean"])
     return f"{measure(sample['mean'])} {terminal.symbol('±', '+-')} {measure(sample['sd'])}"
+
+
+def group_cells(name: str, group: FinalistGroup, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return the cells of one shape that was trained from several seeds."""
+    from dataclasses import asdict
+
+    from nas.driver.finalists import sample
+
+    samples = {metric: sample(group.values(metric)) for metric in metrics}
+    found = {metric: asdict(one) for metric, one in samples.items() if one is not None}
+    return {
+        "as": name,
+        "params": group.rows[0].params,
+        "shape": shape_words(group.rows[0].shape),
+        "seeds": max((one["seeds"] for one in found.values()), default=0),
+        **{metric: _mean_and_sd(one) for metric, one in found.items()},
+    }
 
 
 def _show_comparison(summary: Mapping[str, Any]) -> None:

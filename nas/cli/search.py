@@ -73,6 +73,15 @@ def search(
     seed: Annotated[
         int | None, typer.Option(help="Decides every draw.", show_default=False)
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="OTHER_STUDY",
+            help="A new study begins with what another one measured.",
+            show_default=False,
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +115,7 @@ def search(
         "device": device,
         "executor": executor,
         "seed": seed,
+        "warm_start": warm_start,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings

@@ -48,7 +48,8 @@ def trials(
         int | None, typer.Option(min=0, help="At most this many rows.", show_default=False)
     ] = None,
     role: Annotated[
-        str | None, typer.Option(help="Only search, finalist or reference.", show_default=False)
+        str | None,
+        typer.Option(help="Only search, finalist, reference, own or extended.", show_default=False),
     ] = None,
     state: Annotated[
         str | None, typer.Option(help="Only complete, failed, diverged...", show_default=False)
@@ -128,7 +129,10 @@ def _cells(
 ) -> list[dict[str, Any]]:
     """Return the rows' columns; those that only people need are left out of files."""
     derived = form is Format.TABLE or bool(chosen and set(chosen) & set(DERIVED))
-    return [{**row.flat(), **(_derived(row) if derived else {})} for row in rows]
+    cells = [{**row.flat(), **(_derived(row) if derived else {})} for row in rows]
+    if form is Format.TABLE:  # a shape that no search tried has no number for people
+        cells = [{**one, "number": None} if one["number"] < 0 else one for one in cells]
+    return cells
 
 
 def _derived(row: CandidateRow) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
         *(name for name in TIMES if name in measured),
         "params",
         "shape",
+        *(["rate"] if len({row.recipe.rate for row in rows}) > 1 else []),
         *(["state"] if states != {"complete"} else []),
         *(["role"] if roles != {"search"} else []),
         "candidate_id",

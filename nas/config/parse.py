@@ -15,6 +15,7 @@ from nas.config.records import (
     DEFAULT_SPLIT,
     DEFAULT_STOP,
     FORMAT_VERSION,
+    SEARCH,
     BudgetConfig,
     FinalistsConfig,
     LatencyConfig,
@@ -106,6 +107,7 @@ def config_from_plain(
         device=_read_device(reader, AUTO),
         keep=reader.integer("keep", minimum=1, default=5),
         seed=reader.integer("seed", minimum=0, maximum=LARGEST_SEED, default=0),
+        warm_start=_read_warm_start(reader),
     )
     reader.done()
     return config
@@ -177,6 +179,7 @@ def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
         ),
         batch=reader.integer("batch", minimum=1, default=ours.batch),
         rate=_read_rate(reader),
+        search_rate=reader.value("rate", default=AUTO) == SEARCH,
         precision=reader.text("precision", choices=PRECISIONS, default=ours.precision),
         warmup_tokens=_read_warmup(reader),
         class_weights=reader.text(
@@ -199,7 +202,7 @@ def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
 
 def _read_rate(reader: Reader) -> float | None:
     given = reader.value("rate", default=AUTO)
-    return None if given == AUTO else reader.number("rate", minimum=1e-8, maximum=10)
+    return None if given in (AUTO, SEARCH) else reader.number("rate", minimum=1e-8, maximum=10)
 
 
 def _read_early_stop(reader: Reader) -> int:
@@ -343,6 +346,15 @@ def _read_device(reader: Reader, default: str) -> str:
         return check_device_name(reader.text("device", default=default))
     except DeviceError as error:
         reader.fail("device", str(error))
+
+
+def _read_warm_start(reader: Reader) -> str | None:
+    if reader.value("warm_start", default=None) is None:
+        return None
+    given = reader.text("warm_start")
+    if "://" in given:
+        reader.fail("warm_start", "got a database URL; name the study or its folder")
+    return given
 
 
 def _optional_integer(reader: Reader, key: str) -> int | None:

@@ -15,9 +15,20 @@ from nas.space import SearchSpace
 
 FORMAT_VERSION = 1
 AUTO = "auto"
+SEARCH = "search"
 
 # What a study keeps for life; the rest of a study file may change between two runs.
-FIXED = ("space", "task", "split", "recipe", "objectives", "per_candidate", "latency", "seed")
+FIXED = (
+    "space",
+    "task",
+    "split",
+    "recipe",
+    "objectives",
+    "per_candidate",
+    "latency",
+    "seed",
+    "warm_start",
+)
 
 _RECIPE = Recipe(context=64, batch=12, rate=0.0)  # for its defaults
 
@@ -43,6 +54,7 @@ class RecipeConfig:
     context: int = _RECIPE.context
     batch: int = _RECIPE.batch
     rate: float | None = None  # None: auto
+    search_rate: bool = False  # whether the rate is searched, around the automatic one
     precision: str = AUTO
     weight_decay: float = _RECIPE.weight_decay
     beta1: float = _RECIPE.beta1
@@ -70,7 +82,7 @@ class RecipeConfig:
             tokens: The full budget; an open warm-up is a fiftieth of it.
         """
         plain = asdict(self)
-        del plain["precision"]
+        del plain["precision"], plain["search_rate"]
         if self.rate is None:
             plain["rate"] = rate
         if self.warmup_tokens is None:
@@ -151,6 +163,7 @@ class StudyConfig:
     device: str = AUTO
     keep: int = 5
     seed: int = 0
+    warm_start: str | None = None  # a study whose results seed the proposals
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -176,12 +189,14 @@ class StudyConfig:
         for name in ("rate", "warmup_tokens"):
             value = getattr(self.recipe, name)
             plain["recipe"][name] = AUTO if value is None else value
+        if plain["recipe"].pop("search_rate"):
+            plain["recipe"]["rate"] = SEARCH
         plain["objectives"] = list(self.objectives)
         rungs = AUTO if self.budget.rungs is None else list(self.budget.rungs)
         plain["per_candidate"] = asdict(self.budget) | {"rungs": rungs}
         plain |= {"finalists": asdict(self.finalists), "stop": asdict(self.stop)}
         plain["latency"] = None if self.latency is None else asdict(self.latency)
-        for name in ("strategy", "executor", "workers", "device", "keep", "seed"):
+        for name in ("strategy", "executor", "workers", "device", "keep", "seed", "warm_start"):
             plain[name] = getattr(self, name)
         return plain
 
@@ -200,6 +215,8 @@ class StudyConfig:
         )
         if plain["latency"] is not None:
             del plain["latency"]["max_ms"]
+        if self.warm_start is not None:
+            plain["warm_start"] = Path(self.warm_start).resolve().name
         return {key: plain[key] for key in FIXED if plain[key] is not None}
 
 

@@ -3,7 +3,9 @@
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
 `search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
 says when it is time to end and `pace` what that is reckoned from, `latency` which shapes are too
-slow, `stopping` takes interrupts, `retrain` trains a stored candidate again.
+slow, `stopping` takes interrupts, `warm` takes over what another study measured. Beside a search,
+on its `bench`, `retrain` trains a stored candidate again, `extend` to more tokens, and `own` a
+shape of the user's.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ def search(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    warm_start: str | Path | Study | None = None,
     listener: Listener = silent,
 ) -> Study:
     """Run a search to its end; go on with it if it exists.
@@ -43,6 +46,10 @@ def search(
         name: What the study is called; the file's name if left out.
         overrides: Values for dotted keys of the study file, such as `{"stop.minutes": 5}`.
         fresh: Move an existing study of the name aside and begin anew.
+        warm_start: Another study, its name or folder: what it measured of shapes of this space
+            seeds the proposals of a new study. Its losses are not compared with new ones: `auto`
+            takes them for a belief about which shapes are better, which own results may overrule;
+            for other strategies its four best shapes are tried first, as long as that pays.
         listener: Told what happens (see `driver.events`).
 
     Returns:
@@ -55,10 +62,15 @@ def search(
         NasError: If no candidate could be trained.
     """
     if isinstance(study, StudyConfig):
-        if name is not None or overrides:
-            raise InputError("name and overrides are for study files, not for a StudyConfig")
+        if name is not None or overrides or warm_start is not None:
+            raise InputError(
+                "name, overrides and warm_start are for study files, not for a StudyConfig"
+            )
         config = study
     else:
+        if warm_start is not None:
+            start = warm_start.folder if isinstance(warm_start, Study) else warm_start
+            overrides = {**(overrides or {}), "warm_start": str(start)}
         found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
         config = found.config
     opened = open_for_search(config, fresh=fresh)
@@ -88,12 +100,13 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
 
 
 def is_finished(opened: OpenedStudy) -> bool:
-    """Say whether a study came to its end under limits and finals no less than today's.
+    """Say whether a study came to its end, under limits and finals no less than today's.
 
-    Its limit on latency must be the same: a lower one may take the winner's place from it.
+    It did not if the user has enqueued a shape since. Its limit on latency must be the same: a
+    lower one may take the winner's place from it.
     """
     record: StudyRecord = opened.record
-    if record.state != "finished":
+    if record.state != "finished" or opened.has_enqueued():
         return False
     now = opened.config.to_plain()
     limits = [(plain.get("latency") or {}).get("max_ms") for plain in (record.config, now)]

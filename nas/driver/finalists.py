@@ -59,11 +59,10 @@ def entrants(complete: Sequence[CandidateRow], reference_id: str | None, top: in
         reference_id: Architecture id of the reference, if there is one.
         top: How many of the best; 0: there are no finals.
     """
-    chosen = [
-        row
-        for i, row in enumerate(complete if top else ())
-        if i < top or row.architecture_id == reference_id
-    ]
+    # Of one shape at several rates the best counts.
+    shapes = {row.architecture_id: row for row in reversed(complete if top else ())}
+    best = [row for row in complete if shapes.get(row.architecture_id) is row]
+    chosen = [row for i, row in enumerate(best) if i < top or row.architecture_id == reference_id]
     return [
         Entrant(
             architecture_id=row.architecture_id,

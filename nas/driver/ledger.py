@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -17,7 +17,15 @@ from nas.config import TIMED
 from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
-from nas.records import Candidate, CheckpointRef, Outcome
+from nas.records import (
+    BESIDE_ROLES,
+    FINAL_ROLES,
+    UNCOOLED,
+    Architecture,
+    Candidate,
+    CheckpointRef,
+    Outcome,
+)
 from nas.store import ranking
 from nas.store.mirror import Mirror
 from nas.store.rows import CandidateRow, EvaluationRow
@@ -40,7 +48,7 @@ class Ledger:
             opened.store.url,
             opened.record.name,
             objectives=opened.record.objectives,
-            parameters=opened.space.space.parameters,
+            parameters=opened.proposals.space.parameters,
         )
         self._unmirrored: list[CandidateRow] = []
         self.rows: dict[str, CandidateRow] = {}
@@ -65,8 +73,19 @@ class Ledger:
 
     def unfinished(self) -> list[CandidateRow]:
         """Return candidates that an earlier run left, in the order of proposal."""
-        left = [row for row in self.rows.values() if row.state in ("running", "interrupted")]
+        mine = [row for row in self.rows.values() if row.role not in BESIDE_ROLES]
+        left = [row for row in mine if row.state in ("running", "interrupted")]
         return sorted(left, key=lambda row: (row.number, row.seed))
+
+    def enqueued(self) -> list[Architecture]:
+        """Return the shapes of the user's own that are still to be tried."""
+        tried = {row.architecture_id for row in self.search_rows()}
+        return [one for one in self._store.enqueued(self._record) if one.id not in tried]
+
+    def on_top(self) -> int:
+        """Return how many candidates count on top of the limit, since the user enqueued them."""
+        asked = {one.id for one in self._store.enqueued(self._record)}
+        return len(asked & {row.architecture_id for row in self.search_rows()})
 
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
@@ -95,7 +114,7 @@ class Ledger:
         complete = row.state == "complete" and len(known) == len(values)
         return Observation(
             number=row.number,
-            architecture_id=row.architecture_id,
+            architecture_id=self._opened.point(row.architecture, row.recipe).id,
             parameters=row.parameters,
             state=row.state,
             values=known if complete else None,
@@ -121,7 +140,8 @@ class Ledger:
         if candidate.id in self.rows:
             self._store.set_candidate_state(self._record, candidate.id, "running")
         else:
-            recipe, space = candidate.recipe, self._opened.space
+            recipe = candidate.recipe
+            point = self._opened.point(candidate.architecture, recipe)
             self._store.add_candidate(
                 self._record,
                 candidate,
@@ -133,19 +153,23 @@ class Ledger:
                     context=recipe.context,
                     batch=recipe.batch,
                 ),
-                parameters=space.space.encode(candidate.architecture),
+                parameters=self._opened.proposals.space.encode(point),
             )
         return self._refresh(candidate.id)
 
     def record(self, outcome: Outcome) -> CandidateRow:
-        """Store how a job ended, and let go of its checkpoint unless it goes on from there."""
+        """Store how a job ended, and let go of its checkpoint unless it goes on from there.
+
+        A complete candidate may keep the one from before its cooldown.
+        """
         before = self.rows[outcome.candidate_id].checkpoint
         stored = replace(outcome, checkpoint=self._relative(outcome.checkpoint))
         self._store.record_outcome(self._record, stored)
         for evaluation in outcome.evaluations:
             self._note(EvaluationRow(candidate_id=outcome.candidate_id, evaluation=evaluation))
         row = self._refresh(outcome.candidate_id)
-        if row.state not in ("interrupted", "paused"):
+        kept = row.state == "complete" and outcome.checkpoint is not None
+        if row.state not in ("interrupted", "paused") and not kept:
             self._store.set_checkpoint(self._record, row.candidate_id, None)
             row = self._refresh(row.candidate_id)
         self._delete_other_checkpoints(before, row.checkpoint)
@@ -174,7 +198,7 @@ class Ledger:
         if row.checkpoint is None:
             return None
         path = self._opened.folder / row.checkpoint.uri
-        return replace(row.checkpoint, uri=str(path)) if _is_whole(path, row.checkpoint) else None
+        return replace(row.checkpoint, uri=str(path)) if is_whole(path, row.checkpoint) else None
 
     def keep_only(self, wanted: set[str]) -> None:
         """Delete the weights of all candidates but some; rows stay."""
@@ -183,6 +207,30 @@ class Ledger:
                 self._store.drop_model(self._record, row.candidate_id)
                 shutil.rmtree(self._opened.folder / row.model_path, ignore_errors=True)
                 self._refresh(row.candidate_id)
+
+    def keep_uncooled(self, architectures: Collection[str]) -> None:
+        """Delete checkpoints from before a cooldown but those of the best seed of each shape.
+
+        Args:
+            architectures: Ids of the shapes that keep one.
+        """
+        done = [row for row in self.rows.values() if row.state == "complete" and row.checkpoint]
+        finals = [row for row in done if row.role in FINAL_ROLES]
+        kept: dict[str, CandidateRow] = {}
+        for row in ranking.best_first(finals, self.objective):
+            if row.architecture_id in architectures:
+                kept.setdefault(row.architecture_id, row)
+        for row in done:
+            if row.role not in BESIDE_ROLES and row not in kept.values():
+                self._store.set_checkpoint(self._record, row.candidate_id, None)
+                self._delete_other_checkpoints(row.checkpoint, None)
+                self._refresh(row.candidate_id)
+
+    def take_over(self, candidate_id: str, *, role: str, number: int) -> None:
+        """Have a candidate that was trained beside the search take part in the finals."""
+        if self.rows[candidate_id].role != role:
+            self._store.set_role(self._record, candidate_id, role=role, number=number)
+            self._refresh(candidate_id)
 
     def finish(self, state: str, summary: Mapping[str, object]) -> None:
         """Store the study's state and result."""
@@ -230,15 +278,19 @@ class Ledger:
             if f"{MODELS}/{path.name}" not in models:
                 shutil.rmtree(path, ignore_errors=True)
         kept = {row.checkpoint.uri for row in self.rows.values() if row.checkpoint}
+        unfinished = [r for r in self.rows.values() if r.state in ("running", "interrupted")]
+        going_on = tuple(row.candidate_id for row in unfinished)
         for path in (folder / CHECKPOINTS).iterdir():
-            if f"{CHECKPOINTS}/{path.name}" not in kept:
+            of_training = path.name.endswith(UNCOOLED) and path.name.startswith(going_on)
+            if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training:
                 path.unlink(missing_ok=True)
         ended = [row for row in self.rows.values() if row.role == "search"]
         if ended:
             self._mirror.reconcile(ended, self._store.evaluations(self._record))
 
 
-def _is_whole(path: Path, checkpoint: CheckpointRef) -> bool:
+def is_whole(path: Path, checkpoint: CheckpointRef) -> bool:
+    """Say whether a checkpoint is there as it was written."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == checkpoint.sha256

@@ -11,7 +11,7 @@ from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.driver.pace import CAUTION, Pace
 from nas.families import cost_of
-from nas.records import Architecture, Job, Outcome
+from nas.records import BESIDE_ROLES, Architecture, Job, Outcome
 from nas.store.rows import CandidateRow
 
 # The finals get at most this share of a search's minutes.
@@ -34,7 +34,7 @@ class Limits:
         self._begun = time.monotonic()
         self._elapsed_before = self._earlier_seconds()
         for row in ledger.rows.values():
-            if row.state in ("complete", "paused"):
+            if row.state in ("complete", "paused") and row.role not in BESIDE_ROLES:
                 self._learn(row, row.tokens, _busy_seconds(row.timings))
 
     @property
@@ -59,9 +59,12 @@ class Limits:
         self._pace.learn(tokens=tokens, flops_per_token=flops_per_token, seconds=seconds)
 
     def reached(self, count: int) -> str:
-        """Return why `count` candidates are enough; empty if they are not."""
+        """Return why `count` candidates are enough; empty if they are not or more are enqueued."""
         limit = self._config.stop.candidates
-        return f"{limit} candidates" if limit is not None and count >= limit else ""
+        if limit is None or self._ledger.enqueued():
+            return ""
+        count -= self._ledger.on_top()
+        return f"{limit} candidates" if count >= limit else ""
 
     def too_late_for(
         self, architecture: Architecture, *, done: int = 0, reserve: bool = True
@@ -94,7 +97,8 @@ class Limits:
         rows = self._ledger.search_rows()
         if self._config.stop.candidates is not None and rows:
             predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
-            todo = max(0, self._config.stop.candidates - len(rows)) + running / 2
+            limit = self._config.stop.candidates + self._ledger.on_top()
+            todo = max(0, limit - len(rows)) + len(self._ledger.enqueued()) + running / 2
             mean = sum(predicted) / len(predicted)
             limits.append(todo * mean / self.slots + self._finals_seconds())
         return max(0.0, min(limits)) if limits else None
@@ -121,7 +125,8 @@ class Limits:
     def _earlier_seconds(self) -> float:
         """Return the seconds that earlier runs took: as stored, or what their workers were busy."""
         stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
-        busy = sum(_busy_seconds(row.timings) for row in self._ledger.rows.values())
+        rows = [row for row in self._ledger.rows.values() if row.role not in BESIDE_ROLES]
+        busy = sum(_busy_seconds(row.timings) for row in rows)
         return max(float(stored), busy / self.slots)
 
 

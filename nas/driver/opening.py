@@ -10,6 +10,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
@@ -18,9 +19,10 @@ from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.claim import claim
+from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
-from nas.records import Recipe, TaskSpec
-from nas.space import BoundSpace
+from nas.records import Architecture, Recipe, TaskSpec
+from nas.space import BoundSpace, RatedSpace
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
 from nas.study import DATABASE, studies_folder
@@ -34,7 +36,7 @@ MIN_EVAL_TOKENS = 65_536
 WORKER_THREADS = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenedStudy:
     """All that a search works on.
 
@@ -47,6 +49,7 @@ class OpenedStudy:
         spec: What a model must fit.
         space: Its space under its constraints.
         recipe: How candidates are trained.
+        results: What another study measured, where this one starts warm.
         claim: The right to write the study, until it is closed.
     """
 
@@ -58,7 +61,37 @@ class OpenedStudy:
     spec: TaskSpec
     space: BoundSpace
     recipe: Recipe
+    results: tuple[tuple[Architecture, float], ...]
     claim: IO[bytes]
+
+    @cached_property
+    def proposals(self) -> BoundSpace:
+        """What strategies choose from: the space, with the rate where that is searched."""
+        if self.config.recipe.search_rate:
+            return RatedSpace(self.space, self.recipe.rate)
+        return self.space
+
+    def point(self, architecture: Architecture, recipe: Recipe) -> Architecture:
+        """Return what strategies take a shape under a recipe for."""
+        space = self.proposals
+        return (
+            space.point(architecture, recipe.rate)
+            if isinstance(space, RatedSpace)
+            else architecture
+        )
+
+    def split(self, point: Architecture) -> tuple[Architecture, Recipe]:
+        """Return shape and recipe of what a strategy proposed."""
+        if not isinstance(self.proposals, RatedSpace):
+            return point, self.recipe
+        architecture, rate = self.proposals.split(point)
+        return architecture, replace(self.recipe, rate=rate)
+
+    def has_enqueued(self) -> bool:
+        """Say whether the user asked for a shape that was not tried yet."""
+        asked = {one.id for one in self.store.enqueued(self.record)}
+        rows = self.store.rows(self.record) if asked else []
+        return not asked <= {row.architecture_id for row in rows if row.role == "search"}
 
     def close(self) -> None:
         """Let go of the database and of the study."""
@@ -106,16 +139,19 @@ def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
     prepared = _prepare(folder, config, existing)
     spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
+    results = results_of_other(config, space) if existing is None else []
     store = Store.open(folder / DATABASE, create=True)
+    record = _stored(store, config, prepared, spec, results)
     return OpenedStudy(
         config=config,
         folder=folder,
         store=store,
-        record=_stored(store, config, prepared, spec),
+        record=record,
         prepared=prepared,
         spec=spec,
         space=space,
         recipe=recipe_of(config),
+        results=tuple(store.evidence(record)),
         claim=claimed,
     )
 
@@ -251,7 +287,7 @@ def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> P
 
 
 def _stored(
-    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec
+    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec, results: Results
 ) -> StudyRecord:
     if config.name in store.studies():
         record = store.study(config.name)
@@ -266,6 +302,7 @@ def _stored(
         data_fingerprint=prepared.info.fingerprint,
         task_spec=spec,
         versions=versions(),
+        evidence=results,
     )
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import IO
+from dataclasses import replace
 
-from nas.data import PreparedData
-from nas.driver.claim import claim
-from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note, silent
+from nas.driver.bench import Bench, drop_checkpoint, ended, relative_to
+from nas.driver.events import Listener, Note, silent
 from nas.driver.ledger import MODELS
-from nas.driver.opening import eval_tokens
-from nas.driver.stopping import Stop
-from nas.errors import DataError, InputError, NasError
-from nas.executors import Executor, make_executor
-from nas.records import Job, Numerics, Outcome
-from nas.store import ranking
+from nas.errors import InputError, NasError
+from nas.records import Outcome
 from nas.store.rows import CandidateRow
 from nas.store.store import Store
 from nas.study import Study
 
-EVENT_SECONDS = 0.25
+NEVER = 1e9  # seconds between safety checkpoints of a training that leaves none
 
 
 def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> CandidateRow:
@@ -49,72 +44,19 @@ def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> Can
     if row.model_path is not None:
         listener(Note(text=f"the weights of {row.candidate_id} were kept: nothing to train"))
         return row
-    job = _job(study, row)
-    with _claimed(study), Stop() as stop:
-        executor = make_executor("inline", workers=1, threads=job.numerics.threads)
-        try:
-            outcome = _train(executor, job, row, listener, stop)
-        finally:
-            executor.close()
+    with Bench(study, listener) as bench:
+        job = replace(
+            bench.job(row.candidate, test=row.role != "search"),
+            checkpoint_seconds=NEVER,
+            keep_uncooled=row.role != "search",
+        )
+        outcome = bench.train(job, row)
         return _record(study, row, outcome, listener)
-
-
-def _claimed(study: Study) -> IO[bytes]:
-    try:
-        return claim(study.folder)
-    except OSError as error:
-        raise InputError(
-            f"{study.folder}: cannot be written ({error.strerror}), so no weights can be kept"
-        ) from error
-
-
-def _job(study: Study, row: CandidateRow) -> Job:
-    record, data = study.record, study.folder / "data"
-    prepared = PreparedData.open(data)
-    if prepared.info.fingerprint != row.data_fingerprint:
-        raise DataError(f"{data}: is not the data that candidate {row.candidate_id} was trained on")
-    test = row.role != "search" and prepared.has("test")
-    return Job(
-        study=study.name,
-        candidate=row.candidate,
-        task_spec=record.task_spec,
-        data=str(data),
-        rungs=record.rungs,
-        rung=len(record.rungs) - 1,
-        numerics=_numerics(study),
-        eval_tokens=eval_tokens(record.rungs),
-        splits=("val", "test") if test else ("val",),
-        objective=ranking.first_measured(study.objectives),
-        model_dir=str(study.folder / MODELS / row.candidate_id),
-    )
-
-
-def _numerics(study: Study) -> Numerics:
-    """Return the study's arithmetic; its device must be here."""
-    from nas.device import resolve_device
-
-    numerics = study.record.numerics
-    assert numerics is not None, "a study with a complete candidate has chosen"
-    resolve_device(numerics.device)
-    return numerics
-
-
-def _train(
-    executor: Executor, job: Job, row: CandidateRow, listener: Listener, stop: Stop
-) -> Outcome:
-    listener(CandidateStarted.of(row, job))
-    executor.submit(job)
-    while True:
-        for event in executor.events(EVENT_SECONDS):
-            if isinstance(event, Outcome):
-                return event
-            listener(event)
-        if stop.asked:
-            executor.cancel(row.candidate_id)
 
 
 def _record(study: Study, row: CandidateRow, outcome: Outcome, listener: Listener) -> CandidateRow:
     if outcome.state == "interrupted":
+        drop_checkpoint(outcome)
         raise KeyboardInterrupt
     if not outcome.model_saved:
         raise NasError(
@@ -129,24 +71,13 @@ def _record(study: Study, row: CandidateRow, outcome: Outcome, listener: Listene
             size_bytes=outcome.model_bytes,
             sha256=outcome.model_sha256,
         )
-    listener(_ended(study, row, outcome))
+        if outcome.checkpoint is not None:
+            kept = relative_to(study.folder, outcome.checkpoint)
+            store.set_checkpoint(study.record, row.candidate_id, kept)
+    listener(ended(study, row, outcome))
     if (note := _difference(row, outcome)) is not None:
         listener(Note(text=note))
     return study.candidate(row.candidate_id)
-
-
-def _ended(study: Study, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
-    return CandidateEnded(
-        number=row.number,
-        role=row.role,
-        outcome=outcome,
-        value=ranking.number_of(row, study.objectives[0]),
-        paused_at=None,
-        tried=0,
-        best=None,
-        reference=None,
-        remaining=None,
-    )
 
 
 def _difference(row: CandidateRow, outcome: Outcome) -> str | None:

@@ -25,22 +25,27 @@ from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.limits import Limits
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens
 from nas.driver.stopping import Stop
+from nas.driver.warm import evidence_of
 from nas.errors import NasError
 from nas.executors import Executor
 from nas.records import (
+    BESIDE_ROLES,
     FAILED_STATES,
+    FINAL_ROLES,
     Architecture,
     Candidate,
     Job,
     Numerics,
     Outcome,
     Progress,
+    Recipe,
 )
 from nas.store import ranking
 from nas.store.hypervolume import front_summary
 from nas.store.rows import CandidateRow
 from nas.strategies import Observation, Strategy, make_strategy
 from nas.strategies.halving import Halving
+from nas.strategies.warm import warmed
 from nas.tasks.metrics import direction
 
 EVENT_SECONDS = 0.25
@@ -75,12 +80,11 @@ class Driver:
         self._listener, self._stop = listener, stop
         self._config, self._record = opened.config, opened.record
         self.ledger = Ledger(opened)
-        self._strategy: Strategy = make_strategy(
-            self._config.strategy,
-            opened.space,
-            seed=self._config.seed,
-            directions=[direction(name) for name in self._record.objectives],
+        directions = [direction(name) for name in self._record.objectives]
+        strategy = make_strategy(
+            self._config.strategy, opened.proposals, seed=self._config.seed, directions=directions
         )
+        self._strategy: Strategy = warmed(strategy, evidence_of(opened), directions)
         self._halving = Halving(
             rungs=len(self._record.rungs),
             direction=direction(self._record.objectives[0]),
@@ -105,6 +109,9 @@ class Driver:
             NasError: If no candidate can be trained.
         """
         self._listener(self._started())
+        if (known := len(self._opened.results)) and not self.ledger.rows:
+            text = f"starts warm: {known} results of study '{self._config.warm_start}'"
+            self._listener(Note(text=text))
         self._work(
             _each(
                 self._begin(row.candidate, row.number, row.role) for row in self.ledger.unfinished()
@@ -135,6 +142,8 @@ class Driver:
             self._work(_each(self._final_jobs(found)))
         summary = self._summary()
         self.ledger.keep_only(self._kept(summary))
+        winner_and_reference = {summary["winner"], self._limits.reference_id}
+        self.ledger.keep_uncooled({one for one in winner_and_reference if one is not None})
         return summary
 
     def _work(self, source: Callable[[], Next | None]) -> None:
@@ -186,6 +195,8 @@ class Driver:
             self._look_at_rungs()
         if outcome.model_saved and row.role == "search":
             self.ledger.keep_only(self._kept(None))
+        if row.role in FINAL_ROLES:
+            self.ledger.keep_uncooled({one.architecture_id for one in self.ledger.rows.values()})
         complete = self.ledger.complete()
         objective = self.ledger.objective
         reference_id = self._limits.reference_id
@@ -237,13 +248,15 @@ class Driver:
         if found is None:
             reason = reason or "every feasible shape has been tried"
         else:
-            reason = self._limits.too_late_for(found)
+            reason = self._limits.too_late_for(found[0])
         if reason:
             reasons.append(reason)
+            if found is not None:
+                self._tell_untried(reason)
             return None
         assert found is not None, "else there is a reason"
         goal = self._halving.first_goal(history, number)
-        return self._begin(self._candidate(found, self._config.seed), number, "search", goal)
+        return self._begin(self._candidate(*found, self._config.seed), number, "search", goal)
 
     def _best_paused(self, history: list[Observation], reasons: list[str]) -> Next | None:
         """Return the best paused candidate for what is left after the last proposal.
@@ -289,18 +302,21 @@ class Driver:
 
     def _final_jobs(self, found: list[Entrant]) -> Iterator[Next]:
         """Yield one seed of every entrant, then the next seed, so that any cut is a fair one."""
-        by_id = {row.architecture_id: row for row in self.ledger.search_rows()}
+        by_id = {row.architecture_id: row for row in reversed(self.ledger.complete())}
         for turn in range(1, self._config.finalists.seeds + 1):
             for entrant in found:
-                architecture = by_id[entrant.architecture_id].architecture
-                candidate = self._candidate(architecture, self._config.seed + turn)
+                best = by_id[entrant.architecture_id]
+                architecture = best.architecture
+                candidate = self._candidate(architecture, best.recipe, self._config.seed + turn)
+                role = "reference" if entrant.is_reference else "finalist"
                 known = self.ledger.rows.get(candidate.id)
+                if known is not None:
+                    self.ledger.take_over(candidate.id, role=role, number=entrant.number)
                 if known is not None and known.state not in ("running", "interrupted"):
                     continue
                 if turn > 1 and self._limits.too_late_for(architecture, reserve=False):
                     self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
                     return
-                role = "reference" if entrant.is_reference else "finalist"
                 yield self._begin(candidate, entrant.number, role, len(self._record.rungs) - 1)
 
     def _give_up_if_hopeless(self) -> None:
@@ -308,16 +324,27 @@ class Driver:
         if len(failed) >= HOPELESS and not self.ledger.complete():
             raise NasError(self._nothing_learned())
 
-    def _propose(self, history: list[Observation], number: int) -> Architecture | None:
+    def _propose(
+        self, history: list[Observation], number: int
+    ) -> tuple[Architecture, Recipe] | None:
         reference = self._opened.space.space.reference
         if number == 0 and reference is not None:
-            return reference
-        return self._strategy.propose(history, number)
+            return reference, self._opened.recipe
+        if own := self.ledger.enqueued():
+            return own[0], self._opened.recipe
+        found = self._strategy.propose(history, number)
+        return None if found is None else self._opened.split(found)
 
-    def _candidate(self, architecture: Architecture, seed: int) -> Candidate:
+    def _tell_untried(self, reason: str) -> None:
+        if left := len(self.ledger.enqueued()):
+            self._listener(
+                Note(text=f"{reason} are over: enqueued and not tried: {left}; raise --minutes")
+            )
+
+    def _candidate(self, architecture: Architecture, recipe: Recipe, seed: int) -> Candidate:
         return Candidate(
             architecture=architecture,
-            recipe=self._opened.recipe,
+            recipe=recipe,
             seed=seed,
             data_fingerprint=self._record.data_fingerprint,
         )
@@ -355,6 +382,7 @@ class Driver:
             objective=ranking.first_measured(self._record.objectives),
             keep_better_than=None if final else self._keep_better_than(),
             latency=self._config.latency and self._config.latency.spec,
+            keep_uncooled=final,
         )
 
     # What is known
@@ -370,14 +398,20 @@ class Driver:
         return kept[self._config.keep - 1].metrics[objective]
 
     def _kept(self, summary: dict[str, Any] | None) -> set[str]:
-        """Return the candidates whose weights are kept: the best, winner and reference."""
-        done = [row for row in self.ledger.rows.values() if row.state == "complete"]
+        """Return the candidates whose weights are kept: the best, winner and reference.
+
+        Those that the user had trained beside the search stay too.
+        """
+        rows = self.ledger.rows.values()
+        beside = {row.candidate_id for row in rows if row.role in BESIDE_ROLES}
+        done = [row for row in rows if row.state == "complete" and row.role not in BESIDE_ROLES]
         best = ranking.best_first(done, self.ledger.objective)
         kept = [row for row in best if row.model_path]
         if summary is None:  # the finals are open: keep what was trained for them
             first = [row for row in kept if row.role == "search"][: self._config.keep]
-            return {row.candidate_id for row in kept if row.role != "search" or row in first}
-        wanted = {row.candidate_id for row in kept[: self._config.keep]}
+            finals = [row for row in kept if row.role != "search"]
+            return beside | {row.candidate_id for row in (*finals, *first)}
+        wanted = beside | {row.candidate_id for row in kept[: self._config.keep]}
         for architecture_id in (summary["winner"], self._limits.reference_id):
             own = [row for row in kept if row.architecture_id == architecture_id]
             wanted.update(row.candidate_id for row in own[:1])
@@ -385,9 +419,8 @@ class Driver:
 
     def _groups(self) -> list[ranking.FinalistGroup]:
         groups: dict[str, list[CandidateRow]] = {}
-        for row in self.ledger.rows.values():
-            if row.role != "search":
-                groups.setdefault(row.architecture_id, []).append(row)
+        for row in ranking.finals_of(self.ledger.rows.values(), self.ledger.objective):
+            groups.setdefault(row.architecture_id, []).append(row)
         return [
             ranking.FinalistGroup(
                 architecture_id=architecture_id,
@@ -418,9 +451,9 @@ class Driver:
         known = self._record.numerics
         if known is not None and wanted in ("auto", known.device):
             return known
-        reference = self._opened.space.space.reference or self._strategy.propose((), 0)
-        assert reference is not None, "a bound space has a feasible shape"
-        candidate = self._candidate(reference, self._config.seed)
+        found = self._propose([], 0)
+        assert found is not None, "a bound space has a feasible shape"
+        candidate = self._candidate(*found, self._config.seed)
         asked = Numerics(
             device=wanted,
             precision=self._config.recipe.precision,

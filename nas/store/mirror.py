@@ -198,6 +198,8 @@ def _attributes(row: CandidateRow) -> dict[str, Any]:
         "architecture_id": row.architecture_id,
         "params": row.params,
     }
+    if "rate_index" in row.parameters:
+        attributes["rate"] = row.recipe.rate
     if row.state != "complete":
         attributes["state"] = row.state
     for name, value in row.shape.items():

@@ -109,6 +109,7 @@ def _candidate_row(
         recipe=from_plain(Recipe, stored.recipe),
         seed=stored.seed,
         data_fingerprint=stored.data_fingerprint,
+        budget=stored.budget,
         state=stored.state,
         rung=evaluation.rung if evaluation else None,
         tokens=evaluation.tokens if evaluation else stored.tokens,

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nas.records import FINAL_ROLES
 from nas.store.rows import CandidateRow, Cell
 from nas.tasks.metrics import badness
 
@@ -34,6 +35,18 @@ class FinalistGroup:
         """Return a metric's standard deviation over the seeds, None for fewer than two."""
         values = self.values(metric)
         return statistics.stdev(values) if len(values) > 1 else None
+
+
+def finals_of(rows: Iterable[CandidateRow], objective: str) -> list[CandidateRow]:
+    """Return what was trained from fresh seeds, of each shape by its best candidate's recipe."""
+    found = list(rows)
+    done = [row for row in found if row.role == "search" and row.state == "complete"]
+    recipes = {row.architecture_id: row.recipe for row in reversed(best_first(done, objective))}
+    return [
+        row
+        for row in found
+        if row.role in FINAL_ROLES and row.recipe == recipes.get(row.architecture_id, row.recipe)
+    ]
 
 
 def first_measured(objectives: Sequence[str]) -> str:

@@ -92,7 +92,8 @@ class CandidateRow:
         tokens: Tokens trained at that measurement; before the first, as far as is known.
         seconds: Training time up to that measurement.
         columns: The closed-form columns of the architecture, `params` and others.
-        parameters: The sampler's encoding of the shape.
+        parameters: The sampler's encoding of the shape; none of one outside the space.
+        budget: Tokens that it is trained to, where they are not the study's.
         metrics: The measurement's metrics by flat name; numbers that are not finite are left out.
         model_path: The model folder relative to the study's; None: weights were not kept.
     """
@@ -107,6 +108,7 @@ class CandidateRow:
     recipe: Recipe
     seed: int
     data_fingerprint: str
+    budget: int | None
     state: str
     rung: int | None
     tokens: int
@@ -138,6 +140,7 @@ class CandidateRow:
             recipe=self.recipe,
             seed=self.seed,
             data_fingerprint=self.data_fingerprint,
+            budget=self.budget,
         )
 
     def flat(self) -> dict[str, Cell]:

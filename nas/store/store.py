@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from nas.errors import InputError, NotFoundError, StoreError, nearest
 from nas.records import (
+    ROLES,
     STATES,
+    Architecture,
     Candidate,
     CheckpointRef,
     Numerics,
@@ -25,7 +27,7 @@ from nas.records import (
     to_plain,
 )
 from nas.store import engine as db
-from nas.store import queries, schema, writes
+from nas.store import queries, schema, shapes, writes
 from nas.store import tables as t
 from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
 
@@ -94,8 +96,9 @@ class Store:
         task_spec: TaskSpec,
         versions: Mapping[str, str],
         numerics: Numerics | None = None,
+        evidence: Sequence[tuple[Architecture, float]] = (),
     ) -> StudyRecord:
-        """Store a new study, in state `running`.
+        """Store a new study, in state `running`, with what it takes over from another one.
 
         Raises:
             InputError: If the database has a study of this name.
@@ -117,6 +120,9 @@ class Store:
             if name in queries.study_names(connection):
                 raise InputError(f"{self.where}: study '{name}' already exists")
             connection.execute(t.study.insert().values(values))
+            made = queries.study(connection, name)
+            assert made is not None, "just made"
+            shapes.add_evidence(connection, made, evidence)
         return self.study(name)
 
     def study(self, name: str) -> StudyRecord:
@@ -214,6 +220,15 @@ class Store:
         finished = writes.now() if writes.is_final(state) else None
         self._update_candidate(study, candidate_id, state=state, finished_at=finished)
 
+    def set_role(self, study: StudyRecord, candidate_id: str, *, role: str, number: int) -> None:
+        """Say that a candidate stands in another role, under the number of its proposal.
+
+        Raises:
+            NotFoundError: If the study has no such candidate.
+        """
+        assert role in ROLES, role
+        self._update_candidate(study, candidate_id, role=role, number=number)
+
     def set_checkpoint(
         self, study: StudyRecord, candidate_id: str, checkpoint: CheckpointRef | None
     ) -> None:
@@ -258,6 +273,25 @@ class Store:
         """Forget a candidate's model folder; fine if it has none."""
         with self._write() as connection:
             writes.drop_model(connection, study, candidate_id)
+
+    def enqueue(self, study: StudyRecord, architecture: Architecture) -> None:
+        """Store that a shape is to be tried next.
+
+        Raises:
+            InputError: If it was tried or asked for before.
+        """
+        with self._write() as connection:
+            shapes.enqueue(connection, study, architecture)
+
+    def enqueued(self, study: StudyRecord) -> list[Architecture]:
+        """Return the shapes that the user asked for, tried or not, in the order of asking."""
+        with self._read() as connection:
+            return shapes.enqueued(connection, study)
+
+    def evidence(self, study: StudyRecord) -> list[tuple[Architecture, float]]:
+        """Return the shapes and results that the study took over from another one."""
+        with self._read() as connection:
+            return shapes.evidence(connection, study)
 
     def rows(self, study: StudyRecord, *, all_rungs: bool = False) -> list[CandidateRow]:
         """Return the study's candidates in the order of their proposal.

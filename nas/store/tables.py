@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 # Every schema ever released, oldest first; the last is what `metadata` describes. A test holds it
 # equal to the chain of alembic revisions.
-SCHEMA_VERSIONS = ("0001", "0002")
+SCHEMA_VERSIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "nas_alembic_version"
 
 
@@ -105,6 +105,7 @@ candidate = sa.Table(
     _required("recipe", sa.JSON),
     _required("seed", sa.BigInteger),
     _required("data_fingerprint", sa.Text),
+    sa.Column("budget", sa.BigInteger),  # tokens, where they are not the study's
     _required("parameters", sa.JSON),
     _required("tokens", sa.BigInteger),
     _json_or_null("checkpoint"),
@@ -155,6 +156,30 @@ model = sa.Table(
     _required("sha256", sa.Text),
     sa.PrimaryKeyConstraint("study_id", "candidate_id"),
     _belongs_to("nas_candidate", "study_id", "candidate_id"),
+)
+
+# Shapes that the user asked for, in the order of asking. They stay when they were tried.
+enqueued = sa.Table(
+    "nas_enqueued",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("nas_study.study_id", ondelete="CASCADE")),
+    sa.Column("architecture_id", sa.Text),
+    _required("family", sa.Text),
+    _required("shape", sa.JSON),
+    _required("created_at", UtcDateTime),
+    sa.PrimaryKeyConstraint("study_id", "architecture_id"),
+)
+
+# What another study measured, where this one starts warm; copied when the study is made.
+evidence = sa.Table(
+    "nas_evidence",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("nas_study.study_id", ondelete="CASCADE")),
+    sa.Column("architecture_id", sa.Text),
+    _required("family", sa.Text),
+    _required("shape", sa.JSON),
+    _required("value", sa.Double),
+    sa.PrimaryKeyConstraint("study_id", "architecture_id"),
 )
 
 LEADERBOARD = """

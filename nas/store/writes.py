@@ -47,6 +47,7 @@ def insert_candidate(
         "recipe": to_plain(candidate.recipe),
         "seed": candidate.seed,
         "data_fingerprint": candidate.data_fingerprint,
+        "budget": candidate.budget,
         "parameters": dict(parameters),
         "tokens": 0,
         "timings": {},

@@ -45,6 +45,25 @@ class Observation:
     rungs: tuple[tuple[int, tuple[float, ...]], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What another study measured of a shape of this space.
+
+    It is no candidate here: it may be proposed, and its result is on another scale.
+
+    Attributes:
+        architecture: The shape.
+        parameters: The sampler's encoding of it.
+        columns: Its closed-form columns under this study's task.
+        value: The first objective there.
+    """
+
+    architecture: Architecture
+    parameters: Mapping[str, int]
+    columns: Mapping[str, float]
+    value: float
+
+
 class Strategy(Protocol):
     """Chooses shapes. It keeps nothing between calls that the history does not say.
 

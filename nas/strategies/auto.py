@@ -8,6 +8,10 @@ scores fresh draws and neighbours of the best so far by the improvement that it 
 includes what it is unsure of. Several objectives are weighed at random for each proposal, over a
 function drawn from each one's model.
 
+A warm start is a further belief about the loss (`loss_model.Learned`), trusted most at first; with
+it the largest shapes are not tried unasked. Own results move the odds of all beliefs, so that
+evidence that misleads is dropped after a few.
+
 Sources: expected improvement: Jones et al., "Efficient Global Optimization of Expensive Black-Box
 Functions", 1998, https://doi.org/10.1023/A:1008306431147; random weights: Knowles, "ParEGO", 2006,
 https://doi.org/10.1109/TEVC.2005.851274; drawn functions: Thompson, 1933.
@@ -25,13 +29,15 @@ from numpy.typing import NDArray
 
 from nas.records import FAILED_STATES, Architecture
 from nas.space import BoundSpace
-from nas.strategies import Observation
+from nas.space.rated import AUTOMATIC, INDEX
+from nas.strategies import Evidence, Observation
 from nas.strategies.evolution import mutated
 from nas.strategies.features import SIZE, Features
 from nas.strategies.loss_model import (
     ANYTHING,
     LARGER_IS_BETTER,
     Belief,
+    Learned,
     LossModel,
     standardised,
 )
@@ -47,6 +53,7 @@ INCUMBENTS = 8  # of which neighbours are scored
 # larger is better. Earlier would cost where it is, later where it is not.
 LARGE_FIRST = 4
 RANDOM_SHARE = 0.06  # of proposals, which no model can prevent
+WARM_ODDS = 4.0  # of another study's results against all that is believed without them
 CHEBYSHEV_SLOPE = 0.05  # of the sum beside the worst objective, as in ParEGO
 
 
@@ -94,6 +101,11 @@ class AutoStrategy:
     def __init__(self, space: BoundSpace, *, seed: int, directions: Sequence[str]) -> None:
         self._space, self._seed, self._directions = space, seed, tuple(directions)
         self._random = RandomStrategy(space, seed=seed, directions=directions)
+        self._evidence: tuple[Evidence, ...] = ()
+
+    def learn(self, evidence: Sequence[Evidence]) -> None:
+        """Take in what another study measured of shapes of this space."""
+        self._evidence = tuple(evidence)
 
     def propose(self, history: Sequence[Observation], number: int) -> Architecture | None:
         """Return the most promising new shape; None if the space is exhausted."""
@@ -103,8 +115,8 @@ class AutoStrategy:
         by_chance = len(history) > LARGE_FIRST and rng.random() < RANDOM_SHARE
         if by_chance or not options:
             return self._random.propose(history, number)
-        if not history:
-            return max(options, key=lambda option: option.columns[SIZE]).architecture
+        if not history and not self._evidence:
+            return max(options, key=_size_at_usual_rate).architecture
         if self._small_is_due(history):
             return self._small(options, rng)
         scorer = self._scorer(history, found, rng)
@@ -180,6 +192,8 @@ class AutoStrategy:
         return float(np.median([option.columns[SIZE] for option in self._pool]))
 
     def _small_is_due(self, history: Sequence[Observation]) -> bool:
+        if self._evidence:
+            return False
         sizes = [seen.columns[SIZE] for seen in history]
         return len(sizes) == LARGE_FIRST and min(sizes) > self._middle
 
@@ -212,9 +226,11 @@ class AutoStrategy:
     def _model(self, history: Sequence[Observation], found: _Results, objective: int) -> LossModel:
         seen = [history[row] for row in found.rows]
         waiting = [one for one in history if one.state in ("running", "interrupted")]
-        beliefs: tuple[Belief, ...] = (LARGER_IS_BETTER, ANYTHING)
+        beliefs: tuple[Belief | Learned, ...] = (LARGER_IS_BETTER, ANYTHING)
         if objective > 0:  # the first one is of the training; costs, say, grow with size
             beliefs = (ANYTHING,)
+        elif self._evidence:
+            beliefs = (self._learned, *beliefs)
         elif len(history) <= LARGE_FIRST:
             beliefs = (LARGER_IS_BETTER,)
         return LossModel(
@@ -223,7 +239,22 @@ class AutoStrategy:
             complete=found.complete,
             pending=self._of(waiting),
             beliefs=beliefs,
+            rate=self._features.rate if objective == 0 else None,
         )
+
+    @cached_property
+    def _learned(self) -> Learned:
+        sign = -1.0 if self._directions[0] == "maximize" else 1.0
+        results = sign * np.array([one.value for one in self._evidence])
+        model = LossModel(
+            self._of(self._evidence),
+            standardised(results),
+            complete=np.full(len(results), fill_value=True),
+            pending=self._of([]),
+            beliefs=(LARGER_IS_BETTER, ANYTHING),
+            rate=self._features.rate,
+        )
+        return model.as_belief(WARM_ODDS)
 
     def _expected_gain(
         self, model: LossModel, options: Sequence[_Option], best: float | None
@@ -232,8 +263,13 @@ class AutoStrategy:
         gains = expected_improvement(predicted.means, predicted.sds, best)
         return np.asarray(predicted.weights @ gains)
 
-    def _of(self, shapes: Sequence[_Option] | Sequence[Observation]) -> Floats:
+    def _of(self, shapes: Sequence[_Option] | Sequence[Observation] | Sequence[Evidence]) -> Floats:
         return self._features([(shape.parameters, shape.columns) for shape in shapes])
+
+
+def _size_at_usual_rate(option: _Option) -> tuple[float, int]:
+    """Order shapes by size; one at several rates by how close to the automatic one they are."""
+    return option.columns[SIZE], -abs(option.parameters.get(INDEX, AUTOMATIC) - AUTOMATIC)
 
 
 def expected_improvement(means: Floats, sds: Floats, best: float | None) -> Floats:

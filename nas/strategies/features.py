@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nas.space import BoundSpace
 from nas.space.dimensions import DEPTH, ENDS, FREE, Dimension
+from nas.space.rated import RATE
 
 Floats = NDArray[np.float64]
 SIZE = "non_embedding_params"
@@ -39,6 +40,13 @@ class Features:
         self._used = spread > 1e-9
         self._used[0] = True  # the size, even where there is but one
         self._spread = np.where(spread > 1e-9, spread, 1.0)
+
+    @property
+    def rate(self) -> int | None:
+        """Which feature is the learning rate; None where it is not searched."""
+        if not self._dimensions or self._dimensions[-1].name != RATE.name:
+            return None
+        return int(self._used[:-1].sum()) if self._used[-1] else None
 
     def __call__(self, shapes: Encoded) -> Floats:
         """Return the features, shape (shape, feature); the first is the size."""

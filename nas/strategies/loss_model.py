@@ -6,12 +6,15 @@ odds of nine to one and every result moves these, so that evidence overrules the
 known besides (how much the shape matters, how large the noise is, how large the whole effect) is
 averaged over too, on a grid; all of it has a closed form.
 
+A third belief may come from the results of another study: what this model makes of them, with room
+for how another data set or budget differs.
+
 Source: Bishop, "Pattern Recognition and Machine Learning", 2006, sections 3.3 to 3.5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -40,6 +43,21 @@ class Belief:
     bend: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """A prior of the weights from another study's results, in units of their spread.
+
+    Attributes:
+        odds: How much it is trusted at first.
+        mean: Expected weights, in the order of `second_order`.
+        covariance: How unsure they are.
+    """
+
+    odds: float
+    mean: Floats
+    covariance: Floats
+
+
 # At equal tokens Spearman of log size with loss was .95 to .999 on five sets of 98 to 200 trained
 # decoders (`lts_decoders`), hence the first; the second is for budgets too short for large models.
 LARGER_IS_BETTER = Belief(odds=0.9, slope=-1.0, slope_sd=0.5, bend=0.1)
@@ -53,6 +71,11 @@ EXTREMES = 0.05
 PRODUCTS = 0.3  # how much smaller the effect of two features together is than that of one
 NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # whole effect, in standard deviations of the results seen
+LEVEL_SD = 3.0  # of the level, which the results' own mean has taken nearly out
+SECOND_ORDER_OFF = 0.3  # how far another study's second order may be off, as share of the first's
+# Curvature of a searched learning rate, in whole effects, and how unsure it and the slope are. Over
+# a range of 16 the loss rises to both ends about as much as from the largest to small shapes.
+RATE_BEND = 0.5
 LIKELY = 0.01  # settings less likely than this share of the likeliest are left out
 UNSURE = 3.0  # how much more noise a result has that was estimated from a lower rung
 
@@ -86,7 +109,8 @@ class LossModel:
         complete: Which are measured at the full budget rather than estimated from a lower rung.
         pending: Features of shapes in training now: what they will say is not known, but that it
             will be is, so their neighbourhood becomes less uncertain.
-        beliefs: The priors that compete.
+        beliefs: The priors that compete; their odds in relation to each other.
+        rate: Which feature is the learning rate, if one is: its best lies inside its range.
     """
 
     def __init__(
@@ -96,8 +120,10 @@ class LossModel:
         *,
         complete: NDArray[np.bool_],
         pending: Floats,
-        beliefs: tuple[Belief, ...],
+        beliefs: Sequence[Belief | Learned],
+        rate: int | None = None,
     ) -> None:
+        self._rate = rate
         weight = np.where(complete, 1.0, 1.0 / UNSURE)
         basis = second_order(features) * weight[:, None]
         target = results * weight
@@ -109,19 +135,18 @@ class LossModel:
         self._d = features.shape[1]
         self._settings(beliefs)
 
-    def _settings(self, beliefs: tuple[Belief, ...]) -> None:
+    def _settings(self, beliefs: Sequence[Belief | Learned]) -> None:
         """Fit every combination of belief, shape effect and noise; weigh each with each scale."""
         grid = list(product(beliefs, SHAPE_SDS, NOISES))
-        priors = [_prior(belief, shape_sd, self._d) for belief, shape_sd, _ in grid]
-        self._mean = np.stack([mean for mean, _ in priors])
-        variance = np.stack([variance for _, variance in priors])
+        priors = [_prior(belief, shape_sd, self._d, self._rate) for belief, shape_sd, _ in grid]
+        self._mean = np.stack([prior.mean for prior in priors])
         noise = np.array([noise for _, _, noise in grid])[:, None, None] ** 2
-        precision = self._gram / noise + _diagonals(1 / variance)
+        precision = self._gram / noise + np.stack([prior.precision for prior in priors])
         self._inverse = np.linalg.inv(precision)
         ahead = precision + self._ahead / noise
         self._root = np.linalg.inv(np.linalg.cholesky(ahead)).transpose(0, 2, 1)
         self._noise = noise[:, 0, 0]
-        logdet = np.linalg.slogdet(precision)[1] + np.log(variance).sum(axis=1)
+        logdet = np.linalg.slogdet(precision)[1] + [prior.log_volume for prior in priors]
         logdet += self._n * np.log(self._noise)
         odds = np.log([belief.odds for belief, _, _ in grid])
         fits = [self._fit(scale) for scale in SCALES]
@@ -151,6 +176,18 @@ class LossModel:
         sds = size * np.stack([spread[g] for g in setting])
         return Prediction(weights=weights / weights.sum(), means=means, sds=sds)
 
+    def as_belief(self, odds: float) -> Learned:
+        """Return what these results say as a belief for a study of its own scale."""
+        scale, setting = np.nonzero(self._chance > LIKELY)
+        share = self._chance[scale, setting] / self._chance[scale, setting].sum()
+        size = np.asarray(SCALES)[scale]
+        weights = size[:, None] * self._weights_SGP[scale, setting]
+        mean = share @ weights
+        roots = size[:, None, None] * self._root[setting]
+        covariance = np.einsum("s,sij,skj->ik", share, roots, roots)
+        off = weights - mean
+        return Learned(odds=odds, mean=mean, covariance=covariance + (share * off.T) @ off)
+
     def draw(self, rng: np.random.Generator) -> Callable[[Floats], Floats]:
         """Return one function from features to results, drawn from all that are possible."""
         chance = self._chance.ravel() / self._chance.sum()
@@ -176,16 +213,39 @@ def standardised(results: Floats) -> Floats:
     return np.asarray((results - results.mean()) / (spread if spread > 0 else 1.0))
 
 
-def _prior(belief: Belief, shape_sd: float, d: int) -> tuple[Floats, Floats]:
-    """Return mean and variance of the weights, in the order of `second_order`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prior:
+    """A Gaussian of the weights: its mean, inverse covariance, and the covariance's log det."""
+
+    mean: Floats
+    precision: Floats
+    log_volume: float
+
+
+def _prior(belief: Belief | Learned, shape_sd: float, d: int, rate: int | None) -> _Prior:
+    """Return the prior of the weights, in the order of `second_order`."""
     size = 1 + 2 * d + d * (d - 1) // 2
+    if isinstance(belief, Learned):
+        return _learned(belief, shape_sd, d)
     mean, sd = np.zeros(size), np.full(size, PRODUCTS * shape_sd)
     mean[1], mean[2 + d : 1 + 2 * d] = belief.slope, EXTREMES
-    sd[0] = 3.0  # the level, which the results' own mean has taken nearly out
+    sd[0] = LEVEL_SD
     sd[1 : 1 + 2 * d] = shape_sd
     sd[1], sd[1 + d] = belief.slope_sd, belief.bend
-    return mean, sd**2
+    if rate is not None:
+        mean[1 + d + rate] = RATE_BEND
+        sd[1 + rate] = sd[1 + d + rate] = RATE_BEND
+    return _Prior(mean=mean, precision=np.diag(1 / sd**2), log_volume=float(np.log(sd**2).sum()))
 
 
-def _diagonals(rows: Floats) -> Floats:
-    return np.asarray(rows[:, :, None] * np.eye(rows.shape[1]))
+def _learned(belief: Learned, shape_sd: float, d: int) -> _Prior:
+    """Return another study's belief, less sure: here each weight may differ by about `shape_sd`."""
+    off = np.full(len(belief.mean), SECOND_ORDER_OFF * shape_sd)
+    off[0] = LEVEL_SD
+    off[1 : 1 + d] = shape_sd
+    covariance = belief.covariance + np.diag(off**2)
+    return _Prior(
+        mean=np.concatenate([[0.0], belief.mean[1:]]),
+        precision=np.asarray(np.linalg.inv(covariance)),
+        log_volume=float(np.linalg.slogdet(covariance)[1]),
+    )

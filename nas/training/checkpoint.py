@@ -37,6 +37,9 @@ class TrainingState:
     best: float | None = None
     stale: int = 0
     stopped: bool = False
+    # The checkpoint from before the cooldown, if one was kept: a `CheckpointRef` as plain data,
+    # its place being a name in the folder of the checkpoints.
+    uncooled: dict[str, Any] | None = None
 
 
 def save_checkpoint(

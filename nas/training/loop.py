@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from nas.data import PreparedData
 from nas.families import module_class, shape_of
 from nas.records import (
+    UNCOOLED,
     CheckpointRef,
     Evaluation,
     Job,
@@ -31,7 +33,7 @@ from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
 from nas.training.optimizer import Optimizer
-from nas.training.schedule import rate_factor
+from nas.training.schedule import cooldown_start, rate_factor
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50
@@ -67,7 +69,7 @@ class Training:
         if job.checkpoint is not None:
             self.state, loss_sum, self._best = load_checkpoint(
                 job.checkpoint,
-                candidate_id=job.candidate.id,
+                candidate_id=job.candidate.origin,
                 network=self.network,
                 optimizer=self.optimizer,
             )
@@ -115,6 +117,7 @@ class Training:
         while self.state.step < last and not self.state.stopped:
             if should_stop():
                 raise InterruptedTrainingError
+            self._keep_uncooled()
             begun = time.perf_counter()
             self.step()
             if self.state.step % every == 0 or self.state.step == last:
@@ -123,6 +126,24 @@ class Training:
             if self.recipe.early_stop and self.state.step % check_every == 0:
                 self._check_stop()
             pulse.beat()
+
+    def _keep_uncooled(self) -> None:
+        """Write a checkpoint of its own if the next step is the first of the cooldown."""
+        job, state = self.job, self.state
+        if not job.keep_uncooled or state.uncooled is not None or job.checkpoint_dir is None:
+            return
+        if self.tokens > cooldown_start(self.recipe, job.rungs[-1]):
+            name = f"{job.candidate.id}{UNCOOLED}"
+            kept = self._save_as(Path(job.checkpoint_dir) / name)
+            state.uncooled = to_plain(replace(kept, uri=name))
+
+    @property
+    def uncooled(self) -> CheckpointRef | None:
+        """The checkpoint from before the cooldown, if it was kept."""
+        if self.state.uncooled is None or self.job.checkpoint_dir is None:
+            return None
+        kept = from_plain(CheckpointRef, self.state.uncooled)
+        return replace(kept, uri=str(Path(self.job.checkpoint_dir) / kept.uri))
 
     def _every(self, times: int) -> int:
         """Return after how many steps something is done that the full budget holds so often."""
@@ -197,9 +218,12 @@ class Training:
         Raises:
             OSError: If it cannot be written.
         """
+        return self._save_as(folder / f"{self.job.candidate.id}-{self.tokens}.safetensors")
+
+    def _save_as(self, path: Path) -> CheckpointRef:
         return save_checkpoint(
-            folder / f"{self.job.candidate.id}-{self.tokens}.safetensors",
-            candidate_id=self.job.candidate.id,
+            path,
+            candidate_id=self.job.candidate.origin,
             tokens=self.tokens,
             state=self.state,
             loss_sum=self._loss_sum,

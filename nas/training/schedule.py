@@ -46,6 +46,11 @@ def width_factor(d_model: int) -> float:
     return min(1.0, BASE_WIDTH / d_model)
 
 
+def cooldown_start(recipe: Recipe, full_budget: int) -> float:
+    """Return the tokens up to which the rate does not depend on the budget."""
+    return full_budget - recipe.cooldown * full_budget
+
+
 def rate_factor(tokens: int, recipe: Recipe, full_budget: int) -> float:
     """Return the share of the rate at a number of tokens seen.
 
@@ -58,7 +63,7 @@ def rate_factor(tokens: int, recipe: Recipe, full_budget: int) -> float:
     """
     warmup = min(1.0, (tokens + recipe.tokens_per_step) / max(1, recipe.warmup_tokens))
     cooldown_tokens = recipe.cooldown * full_budget
-    begun = tokens - (full_budget - cooldown_tokens)
+    begun = tokens - cooldown_start(recipe, full_budget)
     if begun <= 0 or cooldown_tokens <= 0:
         return warmup
     return warmup * (1 - math.sqrt(min(1.0, begun / cooldown_tokens)))

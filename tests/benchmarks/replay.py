@@ -61,7 +61,7 @@ class TableSpace:
         self._all = [row_architecture(row) for row in rows]
         self._per_layer = per_layer
         self.rows = {own.id: row for own, row in zip(self._all, rows, strict=True)}
-        self._plain = [_on_lines(architecture, per_layer) for architecture in self._all]
+        self._plain = [on_lines(architecture, per_layer) for architecture in self._all]
         dimensions = tuple(self._dimensions())
         depth = next(d for d in dimensions if d.name == DEPTH)
         layout = Layout(constants={}, depths=depth.values, dimensions=dimensions)
@@ -69,7 +69,7 @@ class TableSpace:
         self.space = SimpleNamespace(
             dimensions=dimensions, layout=layout, parameters=parameters, encode=self._encode
         )
-        self._encoded = [self._parameters(plain) for plain in self._plain]
+        self._encoded = [self.parameters_of(plain) for plain in self._plain]
         self._codes = dict(zip(self.rows, self._encoded, strict=True))
         self._ranges = np.array([max(p.high - p.low, 1) for p in parameters])
         self._points = np.array([[code[p.name] for p in parameters] for code in self._encoded])
@@ -85,7 +85,7 @@ class TableSpace:
                 values = tuple(sorted({plain[name] for plain in self._plain}))
                 yield Dimension(name=name, values=values, step=None)
 
-    def _parameters(self, plain: Mapping[str, object]) -> dict[str, int]:
+    def parameters_of(self, plain: Mapping[str, object]) -> dict[str, int]:
         code = {}
         for dimension in self.space.dimensions:
             value = plain[dimension.name]
@@ -139,7 +139,7 @@ def row_architecture(row: Row) -> Architecture:
     return Architecture(family="table", shape=row.shape)
 
 
-def _on_lines(architecture: Architecture, per_layer: Sequence[str]) -> dict[str, object]:
+def on_lines(architecture: Architecture, per_layer: Sequence[str]) -> dict[str, object]:
     """Return the fields with each list as the ends of the line fitted through it."""
     plain: dict[str, object] = {DEPTH: architecture.shape[DEPTH]}
     for name, value in architecture.shape.items():

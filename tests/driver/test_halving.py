@@ -56,7 +56,8 @@ def test_promotions_go_on_from_their_checkpoint(configure):
 def test_checkpoints_that_cannot_be_promoted_are_deleted_and_pruned_for_optuna(configure):
     study = nas.search(configure(**PAUSING))
     paused = [row for row in study.trials(role="search") if row.state == "paused"]
-    kept = {row.checkpoint.uri for row in paused if row.checkpoint}
+    ended = [row for row in study.trials() if row.state == "complete"]  # before the cooldown
+    kept = {row.checkpoint.uri for row in (*paused, *ended) if row.checkpoint}
     assert {f"checkpoints/{p.name}" for p in (study.folder / "checkpoints").iterdir()} == kept
     given_up = {row.candidate_id for row in paused if row.checkpoint is None}
     assert given_up

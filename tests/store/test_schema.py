@@ -78,6 +78,21 @@ def test_older_database_is_upgraded_when_opened(store_url, build):
         assert store.studies() == ["tiny"]
 
 
+def test_studies_of_the_first_schema_are_kept(store_url, build):
+    with Store.open(store_url, create=True) as store:
+        build.add(store, build.study(store), build.candidate())
+    engine = sa.create_engine(store_url)
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "0001")
+        assert "nas_enqueued" not in sa.inspect(connection).get_table_names()
+    engine.dispose()
+    with Store.open(store_url) as store:
+        study = store.study("tiny")
+        assert [row.candidate_id for row in store.rows(study)] == [build.candidate().id]
+        store.enqueue(study, build.candidate(n_layer=3).architecture)
+        assert len(store.enqueued(study)) == 1
+
+
 def test_newer_database_is_refused_untouched(store_url):
     Store.open(store_url, create=True).close()
     _set_version(store_url, "UPDATE nas_alembic_version SET version_num = '9999'")

@@ -1,0 +1,216 @@
+"""Training beside a search: one candidate after another, here, while no search is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from nas.data import PreparedData
+from nas.driver.claim import claim
+from nas.driver.events import CandidateEnded, CandidateStarted, Listener
+from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
+from nas.driver.opening import eval_tokens
+from nas.driver.stopping import Stop
+from nas.errors import DataError, InputError, NasError
+from nas.executors import make_executor
+from nas.families import cost_of
+from nas.records import Candidate, CheckpointRef, Job, Numerics, Outcome
+from nas.store import ranking
+from nas.store.rows import CandidateRow
+from nas.store.store import Store
+from nas.study import Study
+
+EVENT_SECONDS = 0.25
+
+
+class Bench:
+    """A study claimed for training beside its search; a context manager.
+
+    Args:
+        study: The study, in which something was trained already.
+        listener: Told how it goes.
+    """
+
+    def __init__(self, study: Study, listener: Listener) -> None:
+        self.study, self._listener = study, listener
+        self._numerics = _numerics(study)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(_claimed(self.study))
+            self._stop = stack.enter_context(Stop())
+            self._executor = make_executor("inline", workers=1, threads=self._numerics.threads)
+            stack.callback(self._executor.close)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def job(self, candidate: Candidate, *, test: bool) -> Job:
+        """Return the job that takes a candidate to its budget, or else the study's.
+
+        Args:
+            candidate: What is trained, on the study's data.
+            test: Whether it is measured on test too, if the study has kept one.
+        """
+        record, folder = self.study.record, self.study.folder
+        prepared = PreparedData.open(folder / "data")
+        if prepared.info.fingerprint != candidate.data_fingerprint:
+            raise DataError(
+                f"{folder / 'data'}: is not the data that candidate {candidate.id} was trained on"
+            )
+        rungs = (*record.rungs[:-1], candidate.budget or record.rungs[-1])
+        return Job(
+            study=self.study.name,
+            candidate=candidate,
+            task_spec=record.task_spec,
+            data=str(folder / "data"),
+            rungs=rungs,
+            rung=len(rungs) - 1,
+            numerics=self._numerics,
+            eval_tokens=eval_tokens(record.rungs),
+            splits=("val", "test") if test and prepared.has("test") else ("val",),
+            objective=ranking.first_measured(self.study.objectives),
+            checkpoint_dir=str(folder / CHECKPOINTS),
+            model_dir=str(folder / MODELS / candidate.id),
+        )
+
+    def train(self, job: Job, row: CandidateRow, store: Store | None = None) -> Outcome:
+        """Run a job to its end; with a store its safety checkpoints are noted there."""
+        self._listener(CandidateStarted.of(row, job))
+        self._executor.submit(job)
+        while True:
+            for event in self._executor.events(EVENT_SECONDS):
+                if isinstance(event, Outcome):
+                    return event
+                if event.checkpoint is not None and store is not None:
+                    self._note(store, row.candidate_id, event.checkpoint)
+                self._listener(event)
+            if self._stop.asked:
+                self._executor.cancel(row.candidate_id)
+
+    def train_new(
+        self, store: Store, job: Job, *, number: int, role: str, parameters: Mapping[str, int]
+    ) -> CandidateRow:
+        """Store a candidate, train it, or go on where it was left, and store what came of it.
+
+        Raises:
+            KeyboardInterrupt: If the user stopped it; the next call goes on from there.
+            NasError: If it could not be trained.
+        """
+        study, candidate = self.study, job.candidate
+        row = self._added(store, candidate, number=number, role=role, parameters=parameters)
+        job = replace(job, checkpoint=checkpoint_of(study, row) or job.checkpoint)
+        outcome = self.train(job, row, store)
+        before = store.row(study.record, candidate.id).checkpoint
+        kept = None if outcome.checkpoint is None else relative_to(study.folder, outcome.checkpoint)
+        store.record_outcome(study.record, replace(outcome, checkpoint=kept))
+        store.set_checkpoint(study.record, candidate.id, kept)
+        if before is not None and (kept is None or before.uri != kept.uri):
+            (study.folder / before.uri).unlink(missing_ok=True)
+        row = store.row(study.record, candidate.id)
+        self._listener(ended(study, row, outcome))
+        if outcome.state == "interrupted":
+            raise KeyboardInterrupt
+        if outcome.state != "complete":
+            raise NasError(
+                f"study '{study.name}': candidate {candidate.id} could not be trained: "
+                f"{outcome.state}: {outcome.error or 'no message'}"
+            )
+        return row
+
+    def _added(
+        self,
+        store: Store,
+        candidate: Candidate,
+        *,
+        number: int,
+        role: str,
+        parameters: Mapping[str, int],
+    ) -> CandidateRow:
+        study, recipe = self.study, candidate.recipe
+        columns = cost_of(
+            candidate.architecture,
+            study.record.task_spec,
+            context=recipe.context,
+            batch=recipe.batch,
+        )
+        added = {"number": number, "role": role, "columns": columns, "parameters": parameters}
+        if not store.add_candidate(study.record, candidate, **added):  # type: ignore[arg-type]  # its own arguments
+            store.set_candidate_state(study.record, candidate.id, "running")
+        return store.row(study.record, candidate.id)
+
+    def _note(self, store: Store, candidate_id: str, checkpoint: CheckpointRef) -> None:
+        before = store.row(self.study.record, candidate_id).checkpoint
+        kept = relative_to(self.study.folder, checkpoint)
+        store.set_checkpoint(self.study.record, candidate_id, kept)
+        if before is not None and before.uri != kept.uri:
+            (self.study.folder / before.uri).unlink(missing_ok=True)
+
+
+def checkpoint_of(study: Study, row: CandidateRow) -> CheckpointRef | None:
+    """Return a candidate's checkpoint with an absolute path, None if it is not there whole."""
+    if row.checkpoint is None:
+        return None
+    path = study.folder / row.checkpoint.uri
+    return replace(row.checkpoint, uri=str(path)) if is_whole(path, row.checkpoint) else None
+
+
+def relative_to(folder: Path, checkpoint: CheckpointRef) -> CheckpointRef:
+    """Return a checkpoint with its path relative to the study's folder."""
+    return replace(checkpoint, uri=Path(checkpoint.uri).relative_to(folder).as_posix())
+
+
+def drop_checkpoint(outcome: Outcome) -> None:
+    """Delete the checkpoint of a training that is not gone on with."""
+    if outcome.checkpoint is not None:
+        Path(outcome.checkpoint.uri).unlink(missing_ok=True)
+
+
+def ended(study: Study, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
+    """Return the event for a training that came back."""
+    return CandidateEnded(
+        number=row.number,
+        role=row.role,
+        outcome=outcome,
+        value=ranking.number_of(row, study.objectives[0]) if row.state == "complete" else None,
+        paused_at=None,
+        tried=0,
+        best=None,
+        reference=None,
+        remaining=None,
+    )
+
+
+def _claimed(study: Study) -> IO[bytes]:
+    try:
+        (study.folder / MODELS).mkdir(exist_ok=True)
+        return claim(study.folder)
+    except OSError as error:
+        raise InputError(
+            f"{study.folder}: cannot be written ({error.strerror}), so no weights can be kept"
+        ) from error
+
+
+def _numerics(study: Study) -> Numerics:
+    """Return the study's arithmetic; its device must be here."""
+    from nas.device import resolve_device
+
+    numerics = study.record.numerics
+    if numerics is None:
+        raise InputError(
+            f"study '{study.name}': nothing was trained in it yet; begin with: "
+            f"nas search {study.name}"
+        )
+    resolve_device(numerics.device)
+    return numerics
