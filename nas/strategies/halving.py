@@ -28,7 +28,6 @@ ETA = 3.0  # of so many measured at a rung, one goes on
 # Candidates at first that are trained to the end without a pause: they show at once how good the
 # full budget is and, later, whether lower rungs told.
 FIRST_FULL = 2
-# A rung before the one of the first pause only filters divergence: 1/16 of the tokens says little.
 # The correlation that a rung must be able to have with the end, at the upper end of its interval.
 LEAST_TAU = 0.4
 LEAST_PAIRS = 8  # candidates that came to the end, before a rung is judged
@@ -137,7 +136,10 @@ class Halving:
         return hopeless
 
     def first_pause(self, history: Sequence[Observation]) -> int:
-        """Return the lowest rung to pause at: not the very first of several, none refuted."""
+        """Return the lowest rung to pause at: none that was refuted.
+
+        Of more than two rungs the first is passed without a pause: so early only divergence shows.
+        """
         lowest = 1 if self._last > 1 else 0
         for rung in range(lowest, self._last if self._eta > 1 else 0):
             if not self._fidelity(history, rung).refuted:

@@ -39,6 +39,9 @@ from nas.training.schedule import cooldown_start, rate_factor
 CURVE_POINTS = 50
 # Validations over the full budget that an early stop looks at.
 STOP_CHECKS = 20
+# A candidate whose training loss, the mean over a fiftieth of its tokens, exceeds the first such
+# mean by this factor and by this much has diverged: what is left of its budget would be wasted.
+RISEN, RISEN_BY = 1.5, 0.5
 PROGRESS_SECONDS = 0.5
 
 
@@ -185,6 +188,12 @@ class Training:
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss is {mean} after {self.tokens} tokens")
         self.state.curve.append((self.tokens, mean))
+        first = self.state.curve[0][1]
+        if mean > RISEN * first + RISEN_BY:
+            raise DivergedError(
+                f"the training loss has risen from {first:.3g} to {mean:.3g} nats "
+                f"after {self.tokens} tokens"
+            )
         self._loss_sum.zero_()
         self.state.loss_steps = 0
 

@@ -12,7 +12,7 @@ from nas.errors import ArtifactError, DeviceError
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Recipe
 from nas.tasks.language_modeling import LanguageModeling
-from nas.training.loop import InterruptedTrainingError, Training
+from nas.training.loop import DivergedError, InterruptedTrainingError, Training
 from nas.training.numerics import choose_numerics
 from nas.training.schedule import auto_rate, rate_factor, width_factor
 
@@ -76,6 +76,12 @@ def test_pausing_at_a_rung_changes_nothing(make_job, tmp_path):
     training.run(lambda progress: None, lambda: False)
     reference = training.save(tmp_path)
     assert run(make_job(checkpoint=reference)) == run(make_job())
+
+
+def test_a_loss_that_rises_far_above_its_beginning_ends_the_training(make_job):
+    job = make_job(recipe=replace(RECIPE, rate=20.0, clip=1e9, warmup_tokens=640))
+    with pytest.raises(DivergedError, match="the training loss has risen from"):
+        run(job)
 
 
 def test_another_seed_gives_another_loss(make_job):
