@@ -1,9 +1,8 @@
 """The default: large shapes first, then a model of the loss decides, and some draws stay free.
 
-Without results the shape with the most weights outside the embeddings is the best guess under a
-cap, then those that are expected to be best: large and balanced. After a few of those, one from
-the lower half of the sizes shows whether larger is better under this budget at all, unless the
-reference has shown it. From then on a model of the result from size and shape (`loss_model`)
+Without results large and balanced shapes are the best guess under a cap. After a few of those, one
+from the lower half of the sizes shows whether larger is better under this budget at all, unless
+the reference has shown it. From then on a model of the result from size and shape (`loss_model`)
 scores fresh draws and neighbours of the best so far by the improvement that it expects, which
 includes what it is unsure of. Several objectives are weighed at random for each proposal, over a
 function drawn from each one's model.
@@ -29,7 +28,6 @@ from numpy.typing import NDArray
 
 from nas.records import FAILED_STATES, Architecture
 from nas.space import BoundSpace
-from nas.space.rated import AUTOMATIC, INDEX
 from nas.strategies import Evidence, Observation
 from nas.strategies.evolution import mutated
 from nas.strategies.features import SIZE, Features
@@ -115,8 +113,6 @@ class AutoStrategy:
         by_chance = len(history) > LARGE_FIRST and rng.random() < RANDOM_SHARE
         if by_chance or not options:
             return self._random.propose(history, number)
-        if not history and not self._evidence:
-            return max(options, key=_size_at_usual_rate).architecture
         if self._small_is_due(history):
             return self._small(options, rng)
         scorer = self._scorer(history, found, rng)
@@ -265,11 +261,6 @@ class AutoStrategy:
 
     def _of(self, shapes: Sequence[_Option] | Sequence[Observation] | Sequence[Evidence]) -> Floats:
         return self._features([(shape.parameters, shape.columns) for shape in shapes])
-
-
-def _size_at_usual_rate(option: _Option) -> tuple[float, int]:
-    """Order shapes by size; one at several rates by how close to the automatic one they are."""
-    return option.columns[SIZE], -abs(option.parameters.get(INDEX, AUTOMATIC) - AUTOMATIC)
 
 
 def expected_improvement(means: Floats, sds: Floats, best: float | None) -> Floats:

@@ -1,6 +1,7 @@
 """Pauses and promotions in a real search."""
 
 import optuna
+import pytest
 import sqlalchemy as sa
 
 import nas
@@ -13,6 +14,12 @@ PAUSING = {
     "stop": {"candidates": 8},
     "finalists": {"top": 2, "seeds": 1},
 }
+
+
+@pytest.fixture(autouse=True)
+def early_pauses(monkeypatch):
+    """Pauses begin after two candidates, so that small searches have some."""
+    monkeypatch.setattr(halving, "FIRST_FULL", 2)
 
 
 def losses(study):
