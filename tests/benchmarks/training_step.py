@@ -42,12 +42,15 @@ Step = Callable[[], object]
 
 
 class Textbook(nn.Module):
-    def __init__(self, options: argparse.Namespace, vocab_size: int) -> None:
+    def __init__(
+        self, options: argparse.Namespace, vocab_size: int, d_ff: int | None = None
+    ) -> None:
         super().__init__()
         d_model = options.d_model
+        d_ff = d_ff or 4 * d_model
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.positions = nn.Embedding(options.block, d_model)
-        layer = nn.TransformerEncoderLayer(d_model, options.heads, 4 * d_model, batch_first=True)
+        layer = nn.TransformerEncoderLayer(d_model, options.heads, d_ff, batch_first=True)
         self.blocks = nn.TransformerEncoder(layer, options.layers)
         self.head = nn.Linear(d_model, vocab_size)
 
