@@ -6,8 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nas.families import architecture, cost_of, module_class, shape_of
-from nas.families import cpu_training as fast
+from nas.families import (
+    architecture,
+    cost_of,
+    cpu_attention,
+    cpu_feed_forward,
+    module_class,
+    shape_of,
+)
+from nas.families.cpu_training import norm_project
 from nas.families.cross_entropy import mean_cross_entropy
 from nas.families.llama import shape as llama_shape
 from nas.families.ops import attend, rms_norm, rotary_angles, split_heads, swiglu
@@ -52,7 +59,7 @@ def attention_inputs(batch: int, length: int, n_head: int, n_kv_head: int) -> li
 @pytest.mark.parametrize(("n_head", "n_kv_head"), [(2, 2), (4, 2), (3, 1)])
 def test_attention_and_its_gradients_are_torch_s(length, n_head, n_kv_head):
     assert_same_function(
-        lambda *x: fast.add_attention(*x, n_head, THETA, EPS),
+        lambda *x: cpu_attention.add_attention(*x, n_head, THETA, EPS),
         lambda *x: plain_attention(*x, n_head),
         attention_inputs(3, length, n_head, n_kv_head),
     )
@@ -60,9 +67,9 @@ def test_attention_and_its_gradients_are_torch_s(length, n_head, n_kv_head):
 
 @pytest.mark.parametrize("scores", [1, 2**13])
 def test_attention_is_the_same_in_pieces_of_any_size(monkeypatch, scores):
-    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(scores=scores))
+    monkeypatch.setattr(cpu_attention, "_scores_at_once", lambda: scores)
     assert_same_function(
-        lambda *x: fast.add_attention(*x, 4, THETA, EPS),
+        lambda *x: cpu_attention.add_attention(*x, 4, THETA, EPS),
         lambda *x: plain_attention(*x, 4, kernel="bmm"),
         attention_inputs(3, 100, 4, 2),
     )
@@ -72,23 +79,25 @@ def feed_forward_inputs() -> list[torch.Tensor]:
     return [draw(3, 7, 12), draw(12, seed=1), draw(2 * 10, 12, seed=2), draw(12, 10, seed=3)]
 
 
-@pytest.mark.parametrize("positions", [1536, 10, 1])
+@pytest.mark.parametrize("positions", [None, 1536, 10, 1])
 def test_feed_forward_and_its_gradients_are_torch_s(monkeypatch, positions):
-    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(positions=positions))
+    monkeypatch.setattr(cpu_feed_forward, "FEW_POSITIONS", 1000 if positions is None else 0)
+    monkeypatch.setattr(cpu_feed_forward, "_part_size", lambda *_: positions)
     assert_same_function(
-        lambda x, norm, up, down: fast.add_feed_forward(x, norm, up, down, EPS),
+        lambda x, norm, up, down: cpu_feed_forward.add_feed_forward(x, norm, up, down, EPS),
         lambda x, norm, up, down: x + F.linear(swiglu(F.linear(rms_norm(x, norm, EPS), up)), down),
         feed_forward_inputs(),
     )
 
 
-@pytest.mark.parametrize("positions", [1536, 10])
+@pytest.mark.parametrize("positions", [None, 1536, 10])
 def test_dropout_factors_reach_updates_only(monkeypatch, positions):
-    monkeypatch.setattr(fast, "_sizes", lambda: fast.SMALL_CACHE._replace(positions=positions))
+    monkeypatch.setattr(cpu_feed_forward, "FEW_POSITIONS", 1000 if positions is None else 0)
+    monkeypatch.setattr(cpu_feed_forward, "_part_size", lambda *_: positions)
     inputs = feed_forward_inputs()
     keep = F.dropout(torch.ones_like(inputs[0]), 0.5)
     assert_same_function(
-        lambda x, norm, up, down: fast.add_feed_forward(x, norm, up, down, EPS, keep),
+        lambda x, norm, up, down: cpu_feed_forward.add_feed_forward(x, norm, up, down, EPS, keep),
         lambda x, norm, up, down: (
             x + keep * F.linear(swiglu(F.linear(rms_norm(x, norm, EPS), up)), down)
         ),
@@ -97,7 +106,7 @@ def test_dropout_factors_reach_updates_only(monkeypatch, positions):
     inputs = attention_inputs(2, 5, 2, 1)
     keep = F.dropout(torch.ones_like(inputs[0]), 0.5)
     assert_same_function(
-        lambda *x: fast.add_attention(*x, 2, THETA, EPS, keep),
+        lambda *x: cpu_attention.add_attention(*x, 2, THETA, EPS, keep),
         lambda *x: plain_attention(*x, 2, keep=keep),
         inputs,
     )
@@ -105,7 +114,7 @@ def test_dropout_factors_reach_updates_only(monkeypatch, positions):
 
 def test_projection_of_a_norm_and_its_gradients_are_torch_s():
     assert_same_function(
-        lambda x, norm, weight: fast.norm_project(x, norm, weight, EPS),
+        lambda x, norm, weight: norm_project(x, norm, weight, EPS),
         lambda x, norm, weight: F.linear(rms_norm(x, norm, EPS), weight),
         [draw(3, 7, 12), draw(12, seed=1), draw(9, 12, seed=2)],
     )
@@ -113,7 +122,7 @@ def test_projection_of_a_norm_and_its_gradients_are_torch_s():
 
 def test_a_vector_of_zeros_has_finite_gradients():
     x = torch.zeros(1, 2, 4, requires_grad=True)
-    fast.norm_project(x, torch.ones(4), torch.eye(4), EPS).sum().backward()
+    norm_project(x, torch.ones(4), torch.eye(4), EPS).sum().backward()
     assert torch.isfinite(x.grad).all()
 
 
@@ -198,6 +207,7 @@ def saved_bytes(network, ids) -> int:
         (100, 4, {"n_head": 6, "n_kv_head": 2, "head_dim": 16}),
         (300, 2, {"n_kv_head": [1, 4], "d_ff": [24, 400]}),
         (512, 1, {"d_model": 64, "d_ff": 176, "tied": False}),
+        (128, 12, {"d_model": 64, "d_ff": [176, 96]}),
     ],
 )
 def test_training_memory_is_within_15_percent_of_what_is_saved(context, batch, fields):
@@ -209,10 +219,11 @@ def test_training_memory_is_within_15_percent_of_what_is_saved(context, batch, f
     assert closed - state == pytest.approx(saved_bytes(network, ids), rel=0.15)
 
 
-def test_the_closed_form_knows_the_pieces_of_attention():
-    assert fast.QUERY_BLOCKS[4] == llama_shape.QUERY_BLOCK
+def test_the_closed_form_knows_what_is_worked_on_at_once():
+    assert cpu_feed_forward.FEW_POSITIONS == llama_shape.FEW_POSITIONS
+    assert cpu_attention.QUERY_BLOCKS[4] == llama_shape.QUERY_BLOCK
     for count, length in itertools.product((1, 5, 300), (1, 64, 65, 200)):
-        pieces = list(fast._pieces(torch.empty(count, length, 1)))
+        pieces = list(cpu_attention._pieces(torch.empty(count, length, 1)))
         assert sum((h.stop - h.start) * (q.stop - q.start) for h, q, _ in pieces) == count * length
         assert all(k.start == 0 and k.stop == q.stop for _, q, k in pieces)
 

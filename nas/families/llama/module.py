@@ -15,12 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.families.cpu_training import (
-    add_attention,
-    add_feed_forward,
-    norm_project,
-    trains_on_cpu,
-)
+from nas.families.cpu_attention import add_attention
+from nas.families.cpu_feed_forward import add_feed_forward
+from nas.families.cpu_training import norm_project, trains_on_cpu
 from nas.families.fused import FusedLinear
 from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
 from nas.families.ops import (

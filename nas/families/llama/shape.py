@@ -20,8 +20,10 @@ from nas.records import ShapeValue, TaskSpec
 ROPE_THETA = 10_000.0
 RMS_NORM_EPS = 1e-6
 
-# Queries that attention works on at once when it trains on a CPU (`families.cpu_training`).
+# Queries that attention works on at once when it trains on a CPU (`families.cpu_attention`).
 QUERY_BLOCK = 64
+# Positions up to which a feed-forward keeps its products also (`families.cpu_feed_forward`).
+FEW_POSITIONS = 1024
 
 # No shape beyond these is built or loaded: a folder's numbers are untrusted.
 LIMITS = {
@@ -173,12 +175,13 @@ class LlamaShape:
         embedding = spec.vocab_size * d_model
         params = matrices + norms + embedding * (1 + untied)
         flops = 2 * matrices + 2 * embedding + 4 * n_layer * context * q_width
-        # What the backward passes of `families.cpu_training` keep, in numbers a token: unit
-        # vectors and their scales, heads, softmax weights, gates and their products, logits.
+        # What the backward passes of `families.cpu_*` keep, in numbers a token: unit
+        # vectors and their scales, heads, softmax weights, what gates make, logits.
+        tokens = batch * context
+        gates = 4 - 2 * (tokens > FEW_POSITIONS)
         seen = min(context, (context + QUERY_BLOCK) / 2)
         heads = n_layer * (4 * q_width + n_head * seen)
-        saved = n_layer * 2 * (d_model + 1) + heads + 4 * sum_ff + d_model + 1 + spec.vocab_size
-        tokens = batch * context
+        saved = n_layer * 2 * (d_model + 1) + heads + gates * sum_ff + d_model + 1 + spec.vocab_size
         return {
             "params": params,
             "non_embedding_params": matrices + norms,
