@@ -1,11 +1,12 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
-`search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
-says when it is time to end and `pace` what that is reckoned from, `latency` which shapes are too
-slow, `stopping` takes interrupts, `warm` takes over what another study measured. Beside a search,
-on its `bench`, `retrain` trains a stored candidate again, `extend` to more tokens, and `own` a
-shape of the user's.
+`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out.
+`search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
+`jobs` makes the job, `ledger` writes what came of it, `finalists` compares and `result` sums up.
+`events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
+reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
+what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
+again, `extend` to more tokens, and `own` a shape of the user's.
 """
 
 from __future__ import annotations
