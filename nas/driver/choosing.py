@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nas.driver.budgets import amount_words, amounts_of
 from nas.driver.events import Listener, Note
 from nas.driver.finalists import Entrant
 from nas.driver.jobs import Jobs, Next
@@ -136,11 +137,12 @@ class Choosing:
             self._listener(Note(text=self._rung_words(history, before)))
 
     def _rung_words(self, history: list[Observation], rung: int) -> str:
-        rungs, found = self._record.rungs, self._halving.fidelity(history)[rung]
-        last = self._first_pause == len(rungs) - 1
-        now = "no longer paused at all" if last else f"first paused at {rungs[self._first_pause]:,}"
+        found, unit = self._halving.fidelity(history)[rung], self._config.budget.unit
+        at = [amount_words(unit, amount) for amount in amounts_of(self._record)]
+        last = self._first_pause == len(at) - 1
+        now = "no longer paused at all" if last else f"first paused at {at[self._first_pause]}"
         return (
-            f"what is measured at {rungs[rung]:,} tokens does not rank as the end does (Kendall's "
+            f"what is measured at {at[rung]} does not rank as the end does (Kendall's "
             f"tau {found.tau:.2f} over {found.count} candidates): they are {now}"
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nas.driver.budgets import amounts_of
 from nas.driver.events import Listener
 from nas.driver.finalists import summarise
 from nas.driver.latency import confirm
@@ -67,9 +68,16 @@ class SearchResult:
         summary |= summarise(groups, complete, objectives[0], reference_id, too_slow=too_slow)
         if len(objectives) > 1:
             summary["pareto"] = front_summary(complete, objectives)
-        rungs = self._opened.record.rungs
-        return summary | {
-            "fidelity": [{"tokens": rungs[one.rung], **asdict(one)} for one in fidelity],
+        return summary | {"fidelity": [self._at_rung(one) for one in fidelity]}
+
+    def _at_rung(self, one: Fidelity) -> dict[str, Any]:
+        """Return what a rung was worth, with the reference's tokens and the budget's own unit."""
+        record = self._opened.record
+        return {
+            "tokens": record.rungs[one.rung],
+            "unit": self._opened.config.budget.unit,
+            "amount": amounts_of(record)[one.rung],
+            **asdict(one),
         }
 
     def _groups(self) -> list[ranking.FinalistGroup]:

@@ -18,7 +18,7 @@ from nas.driver.events import (
     SearchStarted,
 )
 from nas.driver.finalists import entrants
-from nas.driver.jobs import Jobs, Next, choose_numerics
+from nas.driver.jobs import Jobs, Next
 from nas.driver.latency import within_limit
 from nas.driver.ledger import Ledger
 from nas.driver.limits import Limits
@@ -56,10 +56,12 @@ class Driver:
         self._running: dict[str, Next] = {}  # by candidate id
         self._nothing_to_start = False  # until another candidate ends
         self._limits = Limits(opened, self.ledger, slots=executor.slots)
-        self._numerics = choose_numerics(opened, executor, proposals)
-        if self._numerics.device != "cpu" and self._config.workers is None:
+        numerics = self._record.numerics
+        assert numerics is not None, "chosen before"
+        self._numerics = numerics
+        if numerics.device != "cpu" and self._config.workers is None:
             self._limits.slots = 1  # how many fit on a GPU is the user's to say
-        jobs = Jobs(opened, self.ledger, self._numerics)
+        jobs = Jobs(opened, self.ledger)
         self._choosing = Choosing(opened, self.ledger, self._limits, proposals, jobs, listener)
         self._result = SearchResult(opened, self.ledger, self._limits.reference_id)
 
@@ -200,6 +202,7 @@ class Driver:
             slots=self._limits.slots,
             numerics=self._numerics,
             rungs=self._record.rungs,
+            budget=self._config.budget,
             max_candidates=stop.candidates,
             max_seconds=None if stop.minutes is None else stop.minutes * 60,
             elapsed=self._limits.elapsed,
