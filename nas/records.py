@@ -245,6 +245,7 @@ class Job:
     numerics: Numerics
     eval_tokens: int  # tokens of each split that a measurement reads at most
     splits: tuple[str, ...] = ("val",)  # measured at the last rung; earlier rungs read val only
+    test_tokens: int | None = None  # of the test split; None: as many as were trained on
     checkpoint: CheckpointRef | None = None
     checkpoint_dir: str | None = None  # where checkpoints are written; None: none are
     keep_uncooled: bool = False  # also keep a checkpoint of the moment before the cooldown

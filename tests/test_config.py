@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_defaults_are_those_of_the_documents() -> None:
     assert config.split == Split(train=0.8, val=0.1, test=0.1)
     assert config.recipe == RecipeConfig(context=64, batch=12, rate=None, precision="auto")
     assert config.objectives == ("val_loss",)
-    assert config.budget == BudgetConfig(tokens=400_000, rungs=None)
+    assert config.budget == BudgetConfig(amount=400_000, unit="tokens", rungs=None)
     assert config.finalists == FinalistsConfig(top=3, seeds=3)
     assert config.stop == StopConfig(candidates=40, minutes=None)
     assert config.latency is None
@@ -109,20 +110,50 @@ def test_a_full_file_round_trips_through_json() -> None:
 @pytest.mark.parametrize(
     ("budget", "rungs"),
     [
-        (BudgetConfig(tokens=1000), (200, 1000)),
-        (BudgetConfig(tokens=1099), (200, 1000)),
-        (BudgetConfig(tokens=250), (100, 200)),
-        (BudgetConfig(tokens=199), (100,)),
-        (BudgetConfig(tokens=1000, rungs=(150, 500, 1000)), (100, 500, 1000)),
+        (BudgetConfig(amount=1000), (200, 1000)),
+        (BudgetConfig(amount=1099), (200, 1000)),
+        (BudgetConfig(amount=250), (100, 200)),
+        (BudgetConfig(amount=199), (100,)),
+        (BudgetConfig(amount=1000, rungs=(150, 500, 1000)), (100, 500, 1000)),
     ],
 )
 def test_rungs_are_whole_steps(budget: BudgetConfig, rungs: tuple[int, ...]) -> None:
     assert budget.resolve(tokens_per_step=100) == rungs
 
 
-def test_rungs_of_a_study_follow_its_recipe() -> None:
-    config = _config(recipe={"context": 64, "batch": 10}, per_candidate={"tokens": 6400})
-    assert config.rungs == (1280, 6400)
+@pytest.mark.parametrize(
+    ("rungs", "per_token", "tokens"),
+    [
+        (None, 10.0, (2_500, 10_000)),
+        (None, 7.0, (3_500, 14_200)),
+        ((20_000.0, 50_000.0, 100_000.0), 10.0, (2_000, 5_000, 10_000)),
+        ((20_000.0, 20_001.0, 100_000.0), 10.0, (2_000, 2_100, 10_000)),  # a step apart at least
+        ((1.0, 2.0, 100_000.0), 500.0, (100, 200, 300)),
+        (None, math.inf, (100, 200)),
+    ],
+)
+def test_rungs_of_other_units_are_whole_steps_and_as_many_for_every_shape(
+    rungs: tuple[float, ...] | None, per_token: float, tokens: tuple[int, ...]
+) -> None:
+    budget = BudgetConfig(amount=100_000.0, unit="flops", rungs=rungs)
+    assert budget.resolve(100, per_token) == tokens
+
+
+@pytest.mark.parametrize(
+    "section",
+    [{"flops": 2e12}, {"seconds": 20}, {"seconds": 20, "rungs": [5, 12.5, 20], "eta": 2}],
+)
+def test_budgets_of_other_units_round_trip_and_are_part_of_the_identity(
+    section: dict[str, Any],
+) -> None:
+    config = _config(per_candidate=section)
+    plain = json.loads(json.dumps(config.to_plain()))
+    assert plain["per_candidate"] == {"rungs": "auto", "eta": 3.0, **section}
+    assert config_from_plain(plain, where="again", name="s") == config
+    assert BudgetConfig.from_plain(plain["per_candidate"]) == config.budget
+    diff = "; ".join(identity_diff(config.identity(), _config().identity()))
+    unit = config.budget.unit
+    assert f"per_candidate.{unit}: {config.budget.amount} in the study, nothing asked for" in diff
 
 
 def test_a_recipe_takes_the_rate_that_was_left_open() -> None:
@@ -182,6 +213,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"per_candidate": {"rungs": [100, 200]}},
         r"rungs: got \[100, 200\], expected ascending .*4000",
     ),
+    (
+        {"per_candidate": {"tokens": 400000, "flops": 2e12}},
+        r"per_candidate\.flops: not together with tokens; a budget is in one of them",
+    ),
+    ({"per_candidate": {"flops": 2e12, "seconds": 2}}, r"seconds: not together with flops"),
+    ({"per_candidate": {"tokens": 768, "examples": 12}}, r"examples: not together with tokens"),
+    ({"per_candidate": {"flops": "2e12"}}, r"flops: got '2e12' \(str\), expected a number >= 1"),
+    ({"per_candidate": {"seconds": 0}}, r"seconds: got 0 \(int\), expected a number >= 0\.001"),
+    ({"per_candidate": {"minutes": 1}}, r"per_candidate\.minutes: unknown key"),
+    (
+        {"per_candidate": {"seconds": 20, "rungs": [5, 10]}},
+        r"rungs: got \[5\.0, 10\.0\], expected ascending seconds that end at 20",
+    ),
+    ({"per_candidate": {"flops": 10, "rungs": 3}}, r"rungs: got 3 .*auto or a list of flops"),
     ({"per_candidate": {"rungs": [400000, 400000]}}, r"rungs: got .*expected ascending"),
     ({"per_candidate": {"rungs": []}}, r"rungs: got \[\], expected ascending"),
     ({"per_candidate": {"rungs": "four"}}, r"rungs: got 'four' \(str\), expected auto or a list"),

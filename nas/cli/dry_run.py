@@ -6,8 +6,8 @@ Nothing is kept: data is prepared in a temporary folder, and no study is made.
 from __future__ import annotations
 
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,21 @@ import numpy as np
 
 from nas.cli import terminal
 from nas.cli.tables import show_pairs
-from nas.cli.wording import count, duration, several, size
-from nas.driver.opening import WORKER_THREADS, eval_tokens, recipe_of, slots_of, spec_of
+from nas.cli.wording import budget_words, count, duration, several, size
+from nas.driver.beginning import timed
+from nas.driver.budgets import rungs_for
+from nas.driver.opening import (
+    WORKER_THREADS,
+    eval_tokens,
+    first_rungs,
+    recipe_of,
+    slots_of,
+    spec_of,
+    typical_shape,
+)
 from nas.driver.pace import Pace
 from nas.driver.warm import results_of_other
-from nas.families import cost_of
+from nas.executors import make_executor
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
@@ -30,7 +40,6 @@ if TYPE_CHECKING:
     from nas.config import StudyConfig
     from nas.data import PreparedData
 
-PROBE_SECONDS = 1.5
 DRAWS = 200  # shapes whose mean cost stands for a candidate's
 BYTES_PER_WEIGHT = 4
 MOMENTS = 2  # of AdamW, beside the weights in a checkpoint
@@ -47,6 +56,15 @@ class Plan:
     slots: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What a candidate takes."""
+
+    numerics: Numerics
+    seconds: float  # alone on a worker, the mean over shapes
+    tokens: int  # of the reference
+
+
 def show_estimate(config: StudyConfig) -> None:
     """Write what a search of these settings would look at and take.
 
@@ -59,9 +77,9 @@ def show_estimate(config: StudyConfig) -> None:
         _show_existing(config)
         show_pairs(_space_pairs(plan.described))
         terminal.say("timing a few steps of one shape...")
-        numerics, each = _seconds_a_candidate(plan, rng)
+        estimate = _estimate(plan, rng)
         data_bytes = sum(file.stat().st_size for file in plan.prepared.folder.iterdir())
-    show_pairs(_cost_pairs(plan, numerics, each, data_bytes))
+    show_pairs(_cost_pairs(plan, estimate, data_bytes))
 
 
 def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
@@ -94,34 +112,53 @@ def _space_pairs(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _seconds_a_candidate(plan: Plan, rng: np.random.Generator) -> tuple[Numerics, float]:
-    """Return the numerics and the mean seconds of a candidate alone on a worker."""
+def _estimate(plan: Plan, rng: np.random.Generator) -> Estimate:
     from nas.worker import probe
 
-    config, spec = plan.config, plan.space.spec
-    shape = config.space.reference or plan.space.sample(rng)
+    config, space = plan.config, plan.space
+    shape = typical_shape(space, config.seed)
     job = _job(plan, shape)
-    numerics = probe(job)
-    cost = {"context": config.recipe.context, "batch": config.recipe.batch}
-    pace = Pace()
-    tokens, seconds = _timed(job, numerics)
-    flops = cost_of(shape, spec, **cost)["train_flops_per_token"]
-    pace.learn(tokens=tokens, flops_per_token=flops, seconds=seconds)
-    drawn = [cost_of(plan.space.sample(rng), spec, **cost) for _ in range(DRAWS)]
-    mean = sum(columns["train_flops_per_token"] for columns in drawn) / DRAWS
+    job = replace(job, numerics=probe(job))
+    columns = space.columns(shape)
+    pace = _pace(job, columns["train_flops_per_token"])
+    drawn = [space.columns(space.sample(rng)) for _ in range(DRAWS)]
+    step, speed = config.recipe.tokens_per_step, pace.flops_per_second
+    return Estimate(
+        numerics=job.numerics,
+        seconds=sum(_seconds(config, pace, job.eval_tokens, one) for one in drawn) / DRAWS,
+        tokens=rungs_for(config.budget, step, columns, speed)[-1],
+    )
+
+
+def _seconds(config: StudyConfig, pace: Pace, measured: int, columns: Mapping[str, float]) -> float:
+    """Return what training and measuring a shape takes."""
+    rungs = rungs_for(config.budget, config.recipe.tokens_per_step, columns, pace.flops_per_second)
     # A measurement is a forward pass, a third of a training step's work.
-    read = config.rungs[-1] + len(config.rungs) * job.eval_tokens / 3
-    each = pace.predict(tokens=round(read), flops_per_token=mean)
-    assert each is not None, "the pace has learned"
-    return numerics, each
+    read = rungs[-1] + len(rungs) * measured / 3
+    flops_per_token = columns["train_flops_per_token"]
+    found = pace.predict(tokens=round(read), flops_per_token=flops_per_token)
+    assert found is not None, "the pace has learned"
+    return found
+
+
+def _pace(job: Job, flops_per_token: float) -> Pace:
+    """Return the pace of this machine from a few steps of a job."""
+    executor = make_executor("inline", workers=1, threads=WORKER_THREADS)
+    try:
+        tokens, seconds = timed(executor, job)
+    finally:
+        executor.close()
+    pace = Pace()
+    pace.learn(tokens=tokens, flops_per_token=flops_per_token, seconds=seconds)
+    return pace
 
 
 def _job(plan: Plan, shape: Any) -> Job:
     config = plan.config
-    rungs = config.rungs
+    rungs = first_rungs(config, plan.space)
     candidate = Candidate(
         architecture=shape,
-        recipe=recipe_of(config),
+        recipe=recipe_of(config, rungs),
         seed=config.seed,
         data_fingerprint=plan.prepared.info.fingerprint,
     )
@@ -142,28 +179,8 @@ def _job(plan: Plan, shape: Any) -> Job:
     )
 
 
-def _timed(job: Job, numerics: Numerics) -> tuple[int, float]:
-    """Train for a moment and return tokens and seconds."""
-    from dataclasses import replace
-
-    import torch
-
-    from nas.device import synchronize
-    from nas.training.loop import Training
-    from nas.training.numerics import arithmetic
-
-    training = Training(replace(job, numerics=numerics))
-    with arithmetic(numerics):
-        training.step()  # warms up
-        before, begun = training.tokens, time.perf_counter()
-        while time.perf_counter() - begun < PROBE_SECONDS:
-            training.step()
-        synchronize(torch.device(numerics.device))
-        return training.tokens - before, time.perf_counter() - begun
-
-
-def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) -> dict[str, Any]:
-    config = plan.config
+def _cost_pairs(plan: Plan, estimate: Estimate, data_bytes: int) -> dict[str, Any]:
+    config, numerics, each = plan.config, estimate.numerics, estimate.seconds
     entrants = config.finalists.top + 1 if config.finalists.top else 0
     trainings = entrants * config.finalists.seeds
     finals = trainings * each / plan.slots
@@ -173,7 +190,7 @@ def _cost_pairs(plan: Plan, numerics: Numerics, each: float, data_bytes: int) ->
     checkpoints = (plan.slots + entrants) * largest * (1 + MOMENTS)
     return {
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
-        "a candidate": f"about {duration(each)} for {count(config.rungs[-1])} tokens",
+        "a candidate": f"about {duration(each)} for {budget_words(config.budget, estimate.tokens)}",
         "candidates": f"about {3600 * plan.slots / each:.0f} an hour",
         "finals": f"at most {several(trainings, 'training')}, about {duration(finals)}",
         "disk": f"at most {size(models + checkpoints + data_bytes)}",

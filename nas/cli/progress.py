@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nas.cli import terminal
-from nas.cli.wording import count, duration, measure, several, shape_words
+from nas.cli.wording import budget_words, count, duration, measure, several, shape_words
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -189,7 +189,8 @@ def opening_line(event: SearchStarted) -> str:
     begun = f"; goes on from {several(event.resumed, 'candidate')}" if event.resumed else ""
     return (
         f"{several(event.slots, 'worker')} on {n.device} ({n.precision}, {n.attention} attention, "
-        f"{several(n.threads, 'thread')} each); {count(event.rungs[-1])} tokens a candidate; "
+        f"{several(n.threads, 'thread')} each); "
+        f"{budget_words(event.budget, event.rungs[-1])} a candidate; "
         f"until {' or '.join(limits) or 'every shape was tried'}{begun}"
     )
 

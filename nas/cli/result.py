@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli import terminal
 from nas.cli.choosing import shown_path, study_name
 from nas.cli.tables import show_pairs, show_table
-from nas.cli.wording import count, duration, measure, several, shape_words
+from nas.cli.wording import amount_words, count, duration, measure, several, shape_words
 
 if TYPE_CHECKING:
     from nas.store.ranking import FinalistGroup
@@ -64,8 +64,9 @@ def _show_fidelity(summary: Mapping[str, Any]) -> None:
             continue
         similar = one["tau_similar"]
         words = "" if similar is None else f", {similar:.2f} within 10 % of size"
+        at = amount_words(one.get("unit", "tokens"), one.get("amount", one["tokens"]))
         terminal.say(
-            f"measured at {count(one['tokens'])} tokens and at the end: Kendall's tau "
+            f"measured at {at} and at the end: Kendall's tau "
             f"{one['tau']:.2f} over {several(one['count'], 'candidate')}{words}"
         )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.config import BudgetConfig
 
 # What a field is called where there is little room, before or after its number.
 _BEFORE = {"d_model": "d", "n_head": "h", "n_kv_head": "kv", "head_dim": "hd", "d_ff": "ff"}
@@ -44,6 +47,20 @@ def count(number: float) -> str:
             digits = 0 if abs(scaled) >= 99.95 else 1
             return f"{scaled:.{digits}f}".removesuffix(".0") + unit
     return f"{number:.0f}"
+
+
+def budget_words(budget: BudgetConfig, tokens: int) -> str:
+    """Return what a candidate is trained on: 400k tokens, 20 s (1.2M tokens of the reference)."""
+    if budget.unit == "tokens":
+        return amount_words("tokens", tokens)
+    return f"{amount_words(budget.unit, budget.amount)} ({count(tokens)} tokens of the reference)"
+
+
+def amount_words(unit: str, amount: float) -> str:
+    """Return an amount of a budget: 400k tokens, 2e+12 FLOPs, 20 s."""
+    if unit == "tokens":
+        return f"{count(amount)} tokens"
+    return f"{amount:.3g} FLOPs" if unit == "flops" else duration(amount)
 
 
 def several(number: int, noun: str) -> str:

@@ -16,6 +16,7 @@ from nas.config.records import (
     DEFAULT_STOP,
     FORMAT_VERSION,
     SEARCH,
+    UNITS,
     BudgetConfig,
     FinalistsConfig,
     LatencyConfig,
@@ -40,6 +41,7 @@ PRECISIONS = (AUTO, "fp32", "bf16")
 # Objectives that are measured on a device: what `latency:` is for.
 TIMED = ("latency_ms", "throughput")
 LARGEST_SEED = 2**32 - 1  # numpy's
+LEAST = {"flops": 1, "seconds": 1e-3}  # of a budget in other units than tokens
 
 # Recipe fields that are plain numbers, with the least and the largest that make sense.
 RECIPE_BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -238,44 +240,60 @@ def _cost_columns(space: SearchSpace) -> list[str]:
 
 
 def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
-    step = recipe.tokens_per_step
-    tokens = _read_tokens(reader, recipe)
-    if tokens < step:
-        reader.fail(
-            "tokens",
-            f"got {tokens}, less than one step (context {recipe.context} x batch {recipe.batch} "
-            f"= {step} tokens); raise it or lower recipe.batch",
-        )
+    unit, amount = _read_amount(reader, recipe)
     budget = BudgetConfig(
-        tokens=tokens,
-        rungs=_read_rungs(reader, tokens),
+        amount=amount,
+        unit=unit,
+        rungs=_read_rungs(reader, unit, amount),
         eta=reader.number("eta", minimum=1, default=BudgetConfig().eta),
     )
     reader.done()
-    if budget.rungs is not None and len(budget.resolve(step)) < len(budget.rungs):
-        reader.fail("rungs", f"got rungs less than one step of {step} tokens apart; leave some out")
+    if unit == "tokens":
+        _check_steps(reader, budget, recipe)
     return budget
 
 
-def _read_tokens(reader: Reader, recipe: RecipeConfig) -> int:
-    if not reader.has("examples"):
-        return reader.integer("tokens", minimum=1, default=BudgetConfig().tokens)
-    if reader.has("tokens"):
-        reader.fail("examples", "not together with tokens; an example is up to a context of them")
-    return reader.integer("examples", minimum=1) * recipe.context
+def _read_amount(reader: Reader, recipe: RecipeConfig) -> tuple[str, float]:
+    """Return the budget's unit and how much of it."""
+    given = [name for name in (UNITS[0], "examples", *UNITS[1:]) if reader.has(name)]
+    if len(given) > 1:
+        reader.fail(given[1], f"not together with {given[0]}; a budget is in one of them")
+    unit = given[0] if given else "tokens"
+    if unit == "examples":  # an example is up to a context of tokens
+        return "tokens", reader.integer("examples", minimum=1) * recipe.context
+    if unit == "tokens":
+        return unit, reader.integer("tokens", minimum=1, default=int(BudgetConfig().amount))
+    return unit, reader.number(unit, minimum=LEAST[unit])
 
 
-def _read_rungs(reader: Reader, tokens: int) -> tuple[int, ...] | None:
+def _read_rungs(reader: Reader, unit: str, amount: float) -> tuple[float, ...] | None:
     given = reader.value("rungs", default=AUTO)
     if given == AUTO:
         return None
     if not isinstance(given, (list, tuple)):
-        reader.wrong("rungs", given, "auto or a list of tokens")
+        reader.wrong("rungs", given, f"auto or a list of {unit}")
     section = reader.sequence("rungs")
-    rungs = tuple(section.integer(key, minimum=1) for key in section)
-    if sorted(set(rungs)) != list(rungs) or rungs[-1:] != (tokens,):
-        reader.fail("rungs", f"got {list(rungs)}, expected ascending tokens that end at {tokens}")
+    rungs: tuple[float, ...] = tuple(
+        section.integer(key, minimum=1)
+        if unit == "tokens"
+        else section.number(key, minimum=LEAST[unit])
+        for key in section
+    )
+    if sorted(set(rungs)) != list(rungs) or rungs[-1:] != (amount,):
+        reader.fail("rungs", f"got {list(rungs)}, expected ascending {unit} that end at {amount}")
     return rungs
+
+
+def _check_steps(reader: Reader, budget: BudgetConfig, recipe: RecipeConfig) -> None:
+    step = recipe.tokens_per_step
+    if budget.amount < step:
+        reader.fail(
+            "tokens",
+            f"got {budget.amount}, less than one step (context {recipe.context} x batch "
+            f"{recipe.batch} = {step} tokens); raise it or lower recipe.batch",
+        )
+    if budget.rungs is not None and len(budget.resolve(step)) < len(budget.rungs):
+        reader.fail("rungs", f"got rungs less than one step of {step} tokens apart; leave some out")
 
 
 def _read_strategy(reader: Reader, known: Collection[str] | None) -> str:

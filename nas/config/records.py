@@ -16,6 +16,7 @@ from nas.space import SearchSpace
 FORMAT_VERSION = 1
 AUTO = "auto"
 SEARCH = "search"
+UNITS = ("tokens", "flops", "seconds")  # of a candidate's budget
 
 # What a study keeps for life; the rest of a study file may change between two runs.
 FIXED = (
@@ -79,7 +80,8 @@ class RecipeConfig:
 
         Args:
             rate: Taken where none was set.
-            tokens: The full budget; an open warm-up is a fiftieth of it.
+            tokens: The full budget, of the reference where shapes differ; an open warm-up is a
+                fiftieth of it.
         """
         plain = asdict(self)
         del plain["precision"], plain["search_rate"]
@@ -92,21 +94,51 @@ class RecipeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetConfig:
-    """How long a candidate is trained and where it is measured on the way."""
+    """How long a candidate is trained and where it is measured on the way.
 
-    tokens: int = 400_000
-    rungs: tuple[int, ...] | None = None  # tokens, ascending to `tokens`; None: auto
+    Tokens are the same for every shape; FLOPs and seconds are more tokens of a cheaper one.
+    """
+
+    amount: float = 400_000  # whole, of tokens
+    unit: str = UNITS[0]
+    rungs: tuple[float, ...] | None = None  # in the unit, ascending to `amount`; None: auto
     eta: float = 3.0  # of so many measured at a rung, one goes on; 1: all do, without a pause
 
-    def resolve(self, tokens_per_step: int) -> tuple[int, ...]:
-        """Return the rungs in tokens, each rounded down to whole steps.
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """The rungs in the budget's own unit.
 
-        Auto is a quarter of the tokens and all of them: the loss at a quarter ranks candidates
+        Auto is a quarter of the budget and all of it: the loss at a quarter ranks candidates
         nearly as the last one does (Spearman .95 over shapes of all sizes).
         """
-        asked = (self.tokens // 4, self.tokens) if self.rungs is None else self.rungs
-        steps = {max(1, tokens // tokens_per_step) for tokens in asked}
-        return tuple(tokens_per_step * count for count in sorted(steps))
+        return (self.amount / 4, self.amount) if self.rungs is None else self.rungs
+
+    def resolve(self, tokens_per_step: int, per_token: float = 1.0) -> tuple[int, ...]:
+        """Return the rungs in tokens, each rounded down to whole steps, one step at least.
+
+        Args:
+            tokens_per_step: Of the recipe.
+            per_token: What a token of the shape takes of the budget. Where it is not tokens,
+                every shape has as many rungs, each a step above the one before at least.
+        """
+        wanted = [int(amount / per_token) // tokens_per_step for amount in self.amounts]
+        steps: list[int] = []
+        for count in wanted:
+            least = steps[-1] + 1 if steps and self.unit != "tokens" else 1
+            steps.append(max(least, count))
+        return tuple(tokens_per_step * count for count in sorted(set(steps)))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the section as a study file has it."""
+        rungs = AUTO if self.rungs is None else list(self.rungs)
+        return {self.unit: self.amount, "rungs": rungs, "eta": self.eta}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> BudgetConfig:
+        """Rebuild what `to_plain` returned."""
+        unit = next(name for name in UNITS if name in plain)
+        rungs = None if plain["rungs"] == AUTO else tuple(plain["rungs"])
+        return cls(amount=plain[unit], unit=unit, rungs=rungs, eta=plain["eta"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,11 +198,6 @@ class StudyConfig:
     warm_start: str | None = None  # a study whose results seed the proposals
 
     @property
-    def rungs(self) -> tuple[int, ...]:
-        """The rungs in tokens, whole steps."""
-        return self.budget.resolve(self.recipe.tokens_per_step)
-
-    @property
     def request(self) -> DataRequest:
         """What is asked of the data."""
         return DataRequest.of(
@@ -192,8 +219,7 @@ class StudyConfig:
         if plain["recipe"].pop("search_rate"):
             plain["recipe"]["rate"] = SEARCH
         plain["objectives"] = list(self.objectives)
-        rungs = AUTO if self.budget.rungs is None else list(self.budget.rungs)
-        plain["per_candidate"] = asdict(self.budget) | {"rungs": rungs}
+        plain["per_candidate"] = self.budget.to_plain()
         plain |= {"finalists": asdict(self.finalists), "stop": asdict(self.stop)}
         plain["latency"] = None if self.latency is None else asdict(self.latency)
         for name in ("strategy", "executor", "workers", "device", "keep", "seed", "warm_start"):

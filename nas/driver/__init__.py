@@ -1,11 +1,13 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
 `settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
-`search` loops, `ledger` writes, `finalists` compares, `events` is what listeners are told, `limits`
-says when it is time to end and `pace` what that is reckoned from, `latency` which shapes are too
-slow, `stopping` takes interrupts, `warm` takes over what another study measured. Beside a search,
-on its `bench`, `retrain` trains a stored candidate again, `extend` to more tokens, and `own` a
-shape of the user's.
+`beginning` measures what a study keeps, `budgets` says how many tokens a shape gets.
+`search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
+`jobs` makes the job, `ledger` writes what came of it, `finalists` compares and `result` sums up.
+`events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
+reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
+what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
+again, `extend` to more tokens, and `own` a shape of the user's.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config import StudyConfig
+from nas.driver.beginning import begun
 from nas.driver.events import Listener, silent
 from nas.driver.latency import under_latency_limit
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
@@ -90,6 +93,7 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
         executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
         try:
             opened = under_latency_limit(opened, executor, listener)
+            opened = begun(opened, executor, listener)
             driver = Driver(opened, executor, listener, stop)
             try:
                 driver.run()

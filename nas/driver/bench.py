@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from nas.data import PreparedData
+from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.claim import claim
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener
 from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
@@ -69,7 +70,9 @@ class Bench:
             raise DataError(
                 f"{folder / 'data'}: is not the data that candidate {candidate.id} was trained on"
             )
-        rungs = (*record.rungs[:-1], candidate.budget or record.rungs[-1])
+        rungs = rungs_of(record, candidate.recipe, self._columns(candidate))
+        if candidate.budget is not None:
+            rungs = (*rungs[:-1], candidate.budget)
         return Job(
             study=self.study.name,
             candidate=candidate,
@@ -79,6 +82,7 @@ class Bench:
             rung=len(rungs) - 1,
             numerics=self._numerics,
             eval_tokens=eval_tokens(record.rungs),
+            test_tokens=None if candidate.budget else test_tokens(record),
             splits=("val", "test") if test and prepared.has("test") else ("val",),
             objective=ranking.first_measured(self.study.objectives),
             checkpoint_dir=str(folder / CHECKPOINTS),
@@ -138,17 +142,16 @@ class Bench:
         role: str,
         parameters: Mapping[str, int],
     ) -> CandidateRow:
-        study, recipe = self.study, candidate.recipe
-        columns = cost_of(
-            candidate.architecture,
-            study.record.task_spec,
-            context=recipe.context,
-            batch=recipe.batch,
-        )
+        study, columns = self.study, self._columns(candidate)
         added = {"number": number, "role": role, "columns": columns, "parameters": parameters}
         if not store.add_candidate(study.record, candidate, **added):  # type: ignore[arg-type]  # its own arguments
             store.set_candidate_state(study.record, candidate.id, "running")
         return store.row(study.record, candidate.id)
+
+    def _columns(self, candidate: Candidate) -> dict[str, float]:
+        recipe, spec = candidate.recipe, self.study.record.task_spec
+        shape = candidate.architecture
+        return cost_of(shape, spec, context=recipe.context, batch=recipe.batch)
 
     def _note(self, store: Store, candidate_id: str, checkpoint: CheckpointRef) -> None:
         before = store.row(self.study.record, candidate_id).checkpoint

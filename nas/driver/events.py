@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from nas.config import BudgetConfig
 from nas.records import Architecture, Job, Numerics, Outcome, Progress
 from nas.store.rows import CandidateRow
 
@@ -20,11 +21,12 @@ class SearchStarted:
     resumed: int  # candidates that the study holds already
     slots: int
     numerics: Numerics
-    rungs: tuple[int, ...]
+    rungs: tuple[int, ...]  # tokens; of the reference where a candidate's differ by its shape
     max_candidates: int | None
     max_seconds: float | None
     elapsed: float  # seconds spent in earlier runs
     objective: str
+    budget: BudgetConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.driver.bench import Bench, checkpoint_of
+from nas.driver.budgets import rungs_of
 from nas.driver.events import Listener, Note, silent
 from nas.errors import InputError
 from nas.store.rows import CandidateRow
@@ -57,7 +58,7 @@ def _budget(study: Study, row: CandidateRow, tokens: int) -> int:
             f"study '{study.name}': candidate {row.candidate_id} is {row.state}, and only a "
             f"complete one is trained further; see: nas show {study.name} {row.candidate_id}"
         )
-    before = row.budget or study.record.rungs[-1]
+    before = row.budget or rungs_of(study.record, row.recipe, row.columns)[-1]
     step = row.recipe.tokens_per_step
     if tokens // step * step <= before:
         raise InputError(

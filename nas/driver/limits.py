@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 
+from nas.driver.budgets import rungs_of
 from nas.driver.finalists import entrants
 from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
@@ -118,9 +119,9 @@ class Limits:
     def _predict(self, architecture: Architecture, done: int = 0) -> float | None:
         recipe, opened = self._opened.recipe, self._opened
         columns = cost_of(architecture, opened.spec, context=recipe.context, batch=recipe.batch)
-        return self._pace.predict(
-            tokens=opened.record.rungs[-1] - done, flops_per_token=columns["train_flops_per_token"]
-        )
+        tokens = rungs_of(opened.record, recipe, columns)[-1] - done
+        flops_per_token = columns["train_flops_per_token"]
+        return self._pace.predict(tokens=tokens, flops_per_token=flops_per_token)
 
     def _earlier_seconds(self) -> float:
         """Return the seconds that earlier runs took: as stored, or what their workers were busy."""

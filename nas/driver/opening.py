@@ -15,9 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
+from nas.driver.budgets import rungs_for
 from nas.driver.claim import claim
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
@@ -140,8 +143,9 @@ def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
     spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
     results = results_of_other(config, space) if existing is None else []
+    rungs = first_rungs(config, space) if existing is None else existing.rungs
     store = Store.open(folder / DATABASE, create=True)
-    record = _stored(store, config, prepared, spec, results)
+    record = _stored(store, config, prepared, spec, rungs, results)
     return OpenedStudy(
         config=config,
         folder=folder,
@@ -150,7 +154,7 @@ def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
         prepared=prepared,
         spec=spec,
         space=space,
-        recipe=recipe_of(config),
+        recipe=recipe_of(config, record.rungs),
         results=tuple(store.evidence(record)),
         claim=claimed,
     )
@@ -166,11 +170,38 @@ def slots_of(config: StudyConfig) -> int:
     return 1 if config.executor == "inline" else config.workers or cpu_count()
 
 
-def recipe_of(config: StudyConfig) -> Recipe:
-    """Return the recipe of a study's candidates, with everything open decided."""
-    recipe, head = config.recipe, task_class(config.task.name).head
+def typical_shape(space: BoundSpace, seed: int) -> Architecture:
+    """Return the shape that stands for all where one has to: the reference, else a draw."""
+    return space.space.reference or space.sample(np.random.default_rng(seed))
+
+
+def first_rungs(config: StudyConfig, space: BoundSpace) -> tuple[int, ...]:
+    """Return the rungs of a new study in tokens, of its typical shape.
+
+    Raises:
+        ConfigError: If a budget in FLOPs is less than one step.
+    """
+    budget, step = config.budget, config.recipe.tokens_per_step
+    columns = space.columns(typical_shape(space, config.seed))
+    least = step * columns["train_flops_per_token"]
+    if budget.unit == "flops" and budget.amount < least:
+        raise ConfigError(
+            f"study '{config.name}': per_candidate.flops: got {budget.amount:g}, less than one "
+            f"step of a typical shape; give {least:.2g} or more"
+        )
+    return rungs_for(budget, step, columns, pace=None)
+
+
+def recipe_of(config: StudyConfig, rungs: Sequence[int]) -> Recipe:
+    """Return the recipe of a study's candidates, with everything open decided.
+
+    Args:
+        config: The study file.
+        rungs: The study's, in tokens: where shapes differ, the reference's.
+    """
+    recipe, head, budget = config.recipe, task_class(config.task.name).head, config.budget
     rate = auto_rate(head, context=recipe.context, batch=recipe.batch)
-    return recipe.resolve(rate, config.budget.tokens)
+    return recipe.resolve(rate, int(budget.amount) if budget.unit == "tokens" else rungs[-1])
 
 
 def spec_of(config: StudyConfig, prepared: PreparedData) -> TaskSpec:
@@ -287,7 +318,12 @@ def _prepare(folder: Path, config: StudyConfig, record: StudyRecord | None) -> P
 
 
 def _stored(
-    store: Store, config: StudyConfig, prepared: PreparedData, spec: TaskSpec, results: Results
+    store: Store,
+    config: StudyConfig,
+    prepared: PreparedData,
+    spec: TaskSpec,
+    rungs: Sequence[int],
+    results: Results,
 ) -> StudyRecord:
     if config.name in store.studies():
         record = store.study(config.name)
@@ -297,7 +333,7 @@ def _stored(
         config.name,
         config=config.to_plain(),
         identity=config.identity(),
-        rungs=config.rungs,
+        rungs=rungs,
         objectives=config.objectives,
         data_fingerprint=prepared.info.fingerprint,
         task_spec=spec,

@@ -61,7 +61,7 @@ def train_own(
     architecture = _checked(space, shape)
     config = config_from_plain(study.config, where=f"study '{study.name}'", name=study.name)
     recipe, seeds = (
-        recipe_of(config),
+        recipe_of(config, study.record.rungs),
         range(config.seed + 1, config.seed + 1 + config.finalists.seeds),
     )
     with Bench(study, listener) as bench, Store.open(study.url) as store:

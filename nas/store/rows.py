@@ -56,12 +56,13 @@ class StudyRecord:
     state: str  # running, interrupted or finished
     config: Mapping[str, Any]
     identity: Mapping[str, Any]  # what may not change: space, task, data, split, recipe...
-    rungs: tuple[int, ...]
+    rungs: tuple[int, ...]  # tokens; of the reference where a candidate's differ by its shape
     objectives: tuple[str, ...]
     data_fingerprint: str
     task_spec: TaskSpec
     versions: Mapping[str, str]
     numerics: Numerics | None
+    pace: float | None  # equivalent FLOPs a second that a budget in seconds is reckoned by
     summary: Mapping[str, Any] | None  # the result, once there is one
     created_at: datetime
 

@@ -150,6 +150,10 @@ class Store:
         """Store how the study's arithmetic is done."""
         self._update_study(study, numerics=to_plain(numerics))
 
+    def set_pace(self, study: StudyRecord, pace: float, rungs: Sequence[int]) -> None:
+        """Store what a budget in seconds is reckoned by, and the reference's rungs in tokens."""
+        self._update_study(study, pace=pace, rungs=list(rungs))
+
     def set_state(self, study: StudyRecord, state: str) -> None:
         """Store how the study stands: `running`, `interrupted` or `finished`."""
         assert state in STUDY_STATES, state

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 # Every schema ever released, oldest first; the last is what `metadata` describes. A test holds it
 # equal to the chain of alembic revisions.
-SCHEMA_VERSIONS = ("0001", "0002", "0003")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004")
 VERSION_TABLE = "nas_alembic_version"
 
 
@@ -70,6 +70,7 @@ study = sa.Table(
     _required("task_spec", sa.JSON),
     _required("versions", sa.JSON),
     _json_or_null("numerics"),
+    sa.Column("pace", sa.Double),  # FLOPs a second, where budgets are in seconds
     _json_or_null("summary"),
     _required("created_at", UtcDateTime),
 )

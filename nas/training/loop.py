@@ -213,10 +213,11 @@ class Training:
 
     @torch.no_grad()
     def measure(self, split: str) -> dict[str, float]:
-        """Return the task's metrics on a split; of test, read once, as much as was trained on."""
+        """Return the task's metrics on a split; of test, read once, more (see `Job`)."""
         self.network.eval()
         most = self.job.eval_tokens
-        most = max(most, self.job.rungs[-1]) if split == "test" else most
+        if split == "test":
+            most = max(most, self.job.test_tokens or self.job.rungs[-1])
         with autocast(self.job.numerics):
             values = self.task.evaluate(self.network, split, max_tokens=most)
         return dict(values)

@@ -67,7 +67,7 @@ class Recording:
             study="recorded",
             candidate=Candidate(
                 architecture=architecture,
-                recipe=recipe_of(self.config),
+                recipe=recipe_of(self.config, self.rungs),
                 seed=seed,
                 data_fingerprint=self.data.info.fingerprint,
             ),

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.progress import LiveView, PlainView, Silent, listener_for, running_line
+from nas.cli.progress import (
+    LiveView,
+    PlainView,
+    Silent,
+    listener_for,
+    opening_line,
+    running_line,
+)
+from nas.config import BudgetConfig
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -36,6 +44,7 @@ def search_started(**changes):
         "max_seconds": 120.0,
         "elapsed": 0.0,
         "objective": "val_loss",
+        "budget": BudgetConfig(),
     }
     return SearchStarted(**{**fields, **changes})
 
@@ -185,3 +194,11 @@ def test_dumb_terminal_gets_plain_lines(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(listener_for(quiet=False), PlainView)
+
+
+def test_opening_line_names_the_budget_in_its_unit():
+    assert "; 400k tokens a candidate;" in opening_line(search_started())
+    flops = search_started(budget=BudgetConfig(amount=2e12, unit="flops"))
+    assert "; 2e+12 FLOPs (400k tokens of the reference) a candidate;" in opening_line(flops)
+    seconds = search_started(budget=BudgetConfig(amount=20.0, unit="seconds"))
+    assert "; 20 s (400k tokens of the reference) a candidate;" in opening_line(seconds)

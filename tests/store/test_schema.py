@@ -88,6 +88,7 @@ def test_studies_of_the_first_schema_are_kept(store_url, build):
     engine.dispose()
     with Store.open(store_url) as store:
         study = store.study("tiny")
+        assert study.pace is None
         assert [row.candidate_id for row in store.rows(study)] == [build.candidate().id]
         store.enqueue(study, build.candidate(n_layer=3).architecture)
         assert len(store.enqueued(study)) == 1
