@@ -33,9 +33,10 @@ from nas.families.cpu_training import (
 # positions, 4 % less at 2048; in float32 they take 3 and 5 % less (Sapphire Rapids).
 FEW_POSITIONS = 1024
 
-# Bytes of a part's gates. With 2 MiB of second-level cache 1.5 MiB are best or 2 % from it in
-# float32 and bf16, at widths of 64 and 128; 0.25 MiB take up to 15 % longer, 8 MiB up to 10 %.
-# With 1 MiB (Zen 5) 4096 positions of 184 in float32 take 12 % less in three parts than in one.
+# Bytes of a part's gates. With 2 MiB of second-level cache 0.75 to 2 MiB are alike within the 5 % by
+# which runs differ, at widths of 64 and 128. In bf16 0.25 MiB take 7 and 14 % longer, 8 MiB at 128
+# 10 %; float32 hardly minds. With 1 MiB (Zen 5) 4096 positions of 184 in float32 took 12 % less
+# time in three parts than in one.
 SMALL_CACHE_GATES, LARGE_CACHE_GATES = 2**20, 3 * 2**19
 
 
@@ -97,8 +98,8 @@ class _AddFeedForward(torch.autograd.Function):
 class _AddFeedForwardInParts(torch.autograd.Function):
     """Keeps gates and ups before any activation, and those in float32 alone.
 
-    Computing them again takes 4 % more of a step's time in float32, 3 to 10 % less in bf16: matrix
-    units make them faster than memory gives them back (Sapphire Rapids).
+    Computing them again takes 1 to 4 % more of a step's time in float32, 5 to 11 % less in bf16:
+    matrix units make them faster than memory gives them back (Sapphire Rapids).
     """
 
     @staticmethod
