@@ -33,9 +33,9 @@ from nas.families.cpu_training import (
 # positions, 4 % less at 2048; in float32 they take 3 and 5 % less (Sapphire Rapids).
 FEW_POSITIONS = 1024
 
-# Bytes of a part's gates. With 2 MiB of second-level cache 0.75 to 2 MiB are alike within the 5 % by
-# which runs differ, at widths of 64 and 128. In bf16 0.25 MiB take 7 and 14 % longer, 8 MiB at 128
-# 10 %; float32 hardly minds. With 1 MiB (Zen 5) 4096 positions of 184 in float32 took 12 % less
+# Bytes of a part's gates. With 2 MiB of second-level cache 0.75 to 2 MiB are alike within the 5 %
+# by which runs differ, at widths of 64 and 128. In bf16 0.25 MiB take 7 and 14 % longer, 8 MiB at
+# 128 10 %; float32 hardly minds. With 1 MiB (Zen 5) 4096 positions of 184 in float32 took 12 % less
 # time in three parts than in one.
 SMALL_CACHE_GATES, LARGE_CACHE_GATES = 2**20, 3 * 2**19
 

@@ -65,8 +65,8 @@ ANYTHING = Belief(odds=0.1, slope=0.0, slope_sd=1.0, bend=0.3)
 
 SHAPE_SDS = (0.03, 0.1, 0.3)  # effect of one standard deviation of a shape feature
 # Extreme shapes are worse than balanced ones: each feature's square is expected to add this. Among
-# 80 shapes of up to a million parameters it takes the mean regret after four trainings from .018
-# to .002 nats (`recorded_training.py`), on `lts_decoders` from .5 to .2 % of perplexity.
+# 84 shapes of up to a million parameters the mean regret after four trainings falls from .018 to
+# .002 nats (`replay_training.py`); on `lts_decoders` (`replay.py`) it hardly moves.
 EXTREMES = 0.05
 PRODUCTS = 0.3  # how much smaller the effect of two features together is than that of one
 NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
