@@ -10,15 +10,14 @@ from dataclasses import replace
 from nas.device import check_device_name
 from nas.driver.budgets import amount_words, rungs_for
 from nas.driver.events import Listener, Note
-from nas.driver.opening import WORKER_THREADS, OpenedStudy, eval_tokens, recipe_of, typical_shape
+from nas.driver.opening import WORKER_THREADS, OpenedStudy, measuring_job, recipe_of, typical_shape
 from nas.driver.pace import Pace
 from nas.errors import NasError
-from nas.executors import Executor
-from nas.records import Candidate, Job, Numerics, Outcome, Progress
+from nas.executors import EVENT_SECONDS, Executor
+from nas.records import Job, Numerics, Outcome, Progress
 
 # Seconds over which a pace is taken at least; a job reports twice a second.
 PROBE_SECONDS = 1.5
-EVENT_SECONDS = 0.25
 ENDLESS = 10**6  # steps of a training that is left before
 
 
@@ -43,28 +42,14 @@ def begun(opened: OpenedStudy, executor: Executor, listener: Listener) -> Opened
 
 def _job(opened: OpenedStudy) -> Job:
     """Return the job of a typical shape; its numerics are what the study file asks for."""
-    config, record = opened.config, opened.record
-    candidate = Candidate(
-        architecture=typical_shape(opened.space, config.seed),
-        recipe=opened.recipe,
-        seed=config.seed,
-        data_fingerprint=record.data_fingerprint,
+    config = opened.config
+    asked = Numerics(
+        device=check_device_name(config.device),
+        precision=config.recipe.precision,
+        attention="auto",
+        threads=WORKER_THREADS,
     )
-    return Job(
-        study=record.name,
-        candidate=candidate,
-        task_spec=opened.spec,
-        data=str(opened.prepared.folder),
-        rungs=record.rungs,
-        rung=0,
-        numerics=Numerics(
-            device=check_device_name(config.device),
-            precision=config.recipe.precision,
-            attention="auto",
-            threads=WORKER_THREADS,
-        ),
-        eval_tokens=eval_tokens(record.rungs),
-    )
+    return measuring_job(opened, typical_shape(opened.space, config.seed), asked)
 
 
 def _paced(opened: OpenedStudy, executor: Executor, job: Job, listener: Listener) -> OpenedStudy:

@@ -17,15 +17,13 @@ from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
 from nas.driver.opening import eval_tokens
 from nas.driver.stopping import Stop
 from nas.errors import DataError, InputError, NasError
-from nas.executors import make_executor
+from nas.executors import EVENT_SECONDS, make_executor
 from nas.families import cost_of
 from nas.records import Candidate, CheckpointRef, Job, Numerics, Outcome
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.store.store import Store
 from nas.study import Study
-
-EVENT_SECONDS = 0.25
 
 
 class Bench:

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.driver.events import Listener, Note
-from nas.driver.opening import OpenedStudy, eval_tokens
+from nas.driver.opening import OpenedStudy, measuring_job
 from nas.errors import ConfigError, InputError
 from nas.executors import Executor
 from nas.families import shape_of
-from nas.records import Architecture, Candidate, Job, Latency, Numerics, from_plain, to_plain
+from nas.records import Architecture, Latency, Numerics, from_plain, to_plain
 from nas.space import BoundSpace, LinearColumn
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -142,30 +142,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _latency_of(opened: OpenedStudy, executor: Executor, shape: Architecture) -> Latency:
-    section, record = opened.config.latency, opened.record
+    section = opened.config.latency
     assert section is not None
     spec = section.spec
-    candidate = Candidate(
-        architecture=shape,
-        recipe=opened.recipe,
-        seed=opened.config.seed,
-        data_fingerprint=record.data_fingerprint,
+    numerics = Numerics(
+        device=spec.device, precision="fp32", attention="sdpa", threads=spec.threads
     )
-    return executor.latency(
-        Job(
-            study=record.name,
-            candidate=candidate,
-            task_spec=opened.spec,
-            data=str(opened.prepared.folder),
-            rungs=record.rungs,
-            rung=0,
-            numerics=Numerics(
-                device=spec.device, precision="fp32", attention="sdpa", threads=spec.threads
-            ),
-            eval_tokens=eval_tokens(record.rungs),
-            latency=spec,
-        )
-    )
+    return executor.latency(measuring_job(opened, shape, numerics, spec))
 
 
 def spread_shapes(space: BoundSpace, count: int, rng: np.random.Generator) -> list[Architecture]:

@@ -24,7 +24,7 @@ from nas.driver.budgets import rungs_for
 from nas.driver.claim import claim
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
-from nas.records import Architecture, Recipe, TaskSpec
+from nas.records import Architecture, Candidate, Job, LatencySpec, Numerics, Recipe, TaskSpec
 from nas.space import BoundSpace, RatedSpace
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
@@ -351,3 +351,36 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
+
+
+def measuring_job(
+    opened: OpenedStudy,
+    architecture: Architecture,
+    numerics: Numerics,
+    latency: LatencySpec | None = None,
+) -> Job:
+    """Return a job of a shape that is measured and not stored: no checkpoint, no model.
+
+    Args:
+        opened: The study.
+        architecture: The shape.
+        numerics: How it is run.
+        latency: What is timed, if latency is.
+    """
+    record = opened.record
+    return Job(
+        study=record.name,
+        candidate=Candidate(
+            architecture=architecture,
+            recipe=opened.recipe,
+            seed=opened.config.seed,
+            data_fingerprint=record.data_fingerprint,
+        ),
+        task_spec=opened.spec,
+        data=str(opened.prepared.folder),
+        rungs=record.rungs,
+        rung=0,
+        numerics=numerics,
+        eval_tokens=eval_tokens(record.rungs),
+        latency=latency,
+    )

@@ -27,12 +27,10 @@ from nas.driver.proposing import Proposals
 from nas.driver.result import SearchResult
 from nas.driver.stopping import Stop
 from nas.errors import NasError
-from nas.executors import Executor
+from nas.executors import EVENT_SECONDS, Executor
 from nas.records import FINAL_ROLES, Job, Outcome, Progress
 from nas.store import ranking
 from nas.store.rows import CandidateRow
-
-EVENT_SECONDS = 0.25
 
 
 class Driver:

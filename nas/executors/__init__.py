@@ -12,6 +12,8 @@ EXECUTORS: dict[str, str] = {
     "processes": "nas.executors.processes:ProcessExecutor",
 }
 
+EVENT_SECONDS = 0.25  # that whoever drives an executor waits for its events at once
+
 
 class Executor(Protocol):
     """Runs jobs and tells how they go. It owns its workers; the driver owns everything else.
