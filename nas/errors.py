@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INTERRUPTED = 130  # exit status after Ctrl-C: 128 + SIGINT
+
 
 class NasError(Exception):
     """Something went wrong that `nas` foresaw; the message says where, what and what to do."""

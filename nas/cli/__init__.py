@@ -19,12 +19,12 @@ from nas.cli.enqueue import enqueue
 from nas.cli.generate import generate
 from nas.cli.profile import profile
 from nas.cli.rm import rm
-from nas.cli.search import INTERRUPTED, search
+from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import families, spaces, tasks
 from nas.cli.train import train
 from nas.cli.trials import best, trials
-from nas.errors import NasError
+from nas.errors import INTERRUPTED, NasError
 
 # Each command with an example for its help.
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (

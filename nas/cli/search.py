@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
-
-INTERRUPTED = 130
+from nas.errors import INTERRUPTED
 
 
 def search(
