@@ -12,7 +12,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def read_images(source: Path, *, size: int | None) -> Images:
     if not found.pixels[:1].size:
         raise DataError(f"{source}: images of shape {found.pixels.shape[1:]}: there are no pixels")
     if size is not None and found.pixels.shape[1:3] != (size, size):
-        found = _resized(found, size)
+        found = replace(found, pixels=in_size(found.pixels, size))
     height, width = found.pixels.shape[1:3]
     if height != width:
         raise DataError(
@@ -259,7 +259,7 @@ def _read_folder(folder: Path, size: int | None) -> Images:
             f"{folder}: no pictures in class folders (looked for CLASS/*.png, .jpg and the like)"
         )
     everything = [path for found in files.values() for _, path in found]
-    pictures = [_picture(path, size) for path in everything]
+    pictures = [picture_of(path, size) for path in everything]
     pixels = _stacked(folder, everything, pictures)
     labels = np.array([names.index(name) for rows in files.values() for name, _ in rows])
     parts, start = {}, 0
@@ -280,9 +280,9 @@ def _class_files(root: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def _picture(path: Path, size: int | None) -> Pixels:
+def picture_of(path: Path, size: int | None) -> Pixels:
     """Return a picture as (H, W, 1) if it is grey, else (H, W, 3); what is clear becomes white."""
-    pil = _pil()
+    pil = pillow()
     try:
         with pil.open(path) as opened:
             if max(opened.size) > 16 * LARGEST_SIDE:
@@ -304,7 +304,7 @@ def _picture(path: Path, size: int | None) -> Pixels:
 def _of_bytes(path: Path, opened: Any) -> Any:
     """Return a picture of 16 bits a pixel as one of 8: Pillow would make all above 255 white."""
     if opened.mode.startswith("I;16"):
-        return _pil().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+        return pillow().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
     if opened.mode in ("I", "F"):
         raise DataError(f"{path}: pixels of 32 bits have no known white; save it with 8 or 16")
     return opened
@@ -327,17 +327,35 @@ def _stacked(folder: Path, paths: list[Path], pictures: list[Pixels]) -> Pixels:
     return np.stack(pictures)
 
 
-def _resized(images: Images, size: int) -> Images:
-    pil = _pil()
-    pixels = np.empty((len(images.pixels), size, size, images.pixels.shape[3]), dtype=np.uint8)
-    for row, image in enumerate(images.pixels):
+def in_size(pixels: Pixels, size: int) -> Pixels:
+    """Return images (N, H, W, C) as (N, size, size, C)."""
+    if pixels.shape[1:3] == (size, size):
+        return pixels
+    pil = pillow()
+    small = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
+    for row, image in enumerate(pixels):
         picture = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        small = np.asarray(picture.resize((size, size), pil.Resampling.BILINEAR))
-        pixels[row] = small[..., None] if small.ndim == 2 else small
-    return Images(pixels=pixels, labels=images.labels, names=images.names, given=images.given)
+        resized = np.asarray(picture.resize((size, size), pil.Resampling.BILINEAR))
+        small[row] = resized[..., None] if resized.ndim == 2 else resized
+    return small
 
 
-def _pil() -> Any:
+def in_channels(pixels: Pixels, n_channel: int) -> Pixels:
+    """Return images (N, H, W, 1 or 3) with 1 or 3 channels; colour becomes its luma.
+
+    Source of the weights: ITU-R BT.601, as Pillow's conversion to grey takes them.
+    """
+    if pixels.shape[3] == n_channel:
+        return pixels
+    if n_channel == 3:
+        return np.repeat(pixels, 3, axis=3)
+    pil = pillow()
+    grey = [np.asarray(pil.fromarray(image).convert("L")) for image in pixels]
+    return np.stack(grey)[..., None]
+
+
+def pillow() -> Any:
+    """Return Pillow's module `Image`, imported when it is first needed."""
     try:
         from PIL import Image
     except ImportError as error:
