@@ -16,7 +16,7 @@ LAYERS = (
     {"device", "plugins", "records", "shipped", "yaml_strict"},
     {"families", "data", "decoding"},
     {"tasks", "artifact", "generation", "measure"},
-    {"space", "training", "store"},
+    {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
     {"executors", "model"},
     {"study"},

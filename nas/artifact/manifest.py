@@ -30,7 +30,8 @@ MANIFEST = "nas.json"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR_FILES = (*TOKENIZER_FILES, PREPROCESSOR)  # what a model's inputs pass
 PADDED = "exports/hf-padded"
 
 # A folder's numbers are untrusted: nothing beyond these is read or built.

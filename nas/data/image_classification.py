@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from nas.data import examples
-from nas.data.images import Pixels, in_channels, in_size, read_images
+from nas.data.images import read_images
 from nas.data.labels import label_numbers, labels_for
+from nas.data.pictures import MEAN, PREPROCESSOR, STD, Pixels, in_channels, in_size
 from nas.data.prepared import Draft, PreparedData, prepare_once
 from nas.data.request import WHOLE, DataRequest, Option
 from nas.data.rows import Columns, read_splits
@@ -21,9 +22,6 @@ from nas.errors import DataError
 from nas.records import TaskSpec
 
 TASK = "image_classification"
-PREPROCESSOR = "preprocessor_config.json"
-# A byte b becomes (b / 255 - MEAN) / STD: -1 to 1.
-MEAN, STD = 0.5, 0.5
 
 OPTIONS = {
     "image_size": Option(

@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.labels import in_order
+from nas.data.pictures import in_size, picture_of
 from nas.data.text_files import unreadable
 from nas.errors import DataError
 
-VISION_HINT = 'install it with: pip install "transformer-nas[vision]"'
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-LARGEST_SIDE = 1024
 MOST_DEFLATED = 1032  # bytes that one of a zip file can stand for, by the format of deflate
 
 # File name parts of the MNIST family: https://yann.lecun.com/exdb/mnist/ describes the format.
@@ -280,40 +279,6 @@ def _class_files(root: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def picture_of(path: Path, size: int | None) -> Pixels:
-    """Return a picture as (H, W, 1) if it is grey, else (H, W, 3); what is clear becomes white."""
-    pil = pillow()
-    try:
-        with pil.open(path) as opened:
-            if max(opened.size) > 16 * LARGEST_SIDE:
-                raise DataError(f"{path}: {opened.size[0]} x {opened.size[1]} pixels are too many")
-            picture = opened.convert("RGBA") if _is_clear(opened) else _of_bytes(path, opened)
-            if picture.mode == "RGBA":
-                white = pil.new("RGBA", picture.size, "white")
-                picture = pil.alpha_composite(white, picture)
-            grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I;16")
-            picture = picture.convert("L" if grey else "RGB")
-            if size is not None and picture.size != (size, size):
-                picture = picture.resize((size, size), pil.Resampling.BILINEAR)
-            array = np.asarray(picture, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); remove it") from error
-    return array[..., None] if array.ndim == 2 else array
-
-
-def _of_bytes(path: Path, opened: Any) -> Any:
-    """Return a picture of 16 bits a pixel as one of 8: Pillow would make all above 255 white."""
-    if opened.mode.startswith("I;16"):
-        return pillow().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
-    if opened.mode in ("I", "F"):
-        raise DataError(f"{path}: pixels of 32 bits have no known white; save it with 8 or 16")
-    return opened
-
-
-def _is_clear(picture: Any) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-
-
 def _stacked(folder: Path, paths: list[Path], pictures: list[Pixels]) -> Pixels:
     sizes = {picture.shape[:2]: path for picture, path in zip(pictures, paths, strict=True)}
     if len(sizes) > 1:
@@ -325,39 +290,3 @@ def _stacked(folder: Path, paths: list[Path], pictures: list[Pixels]) -> Pixels:
     if any(picture.shape[2] == 3 for picture in pictures):
         pictures = [np.broadcast_to(p, (*p.shape[:2], 3)) for p in pictures]
     return np.stack(pictures)
-
-
-def in_size(pixels: Pixels, size: int) -> Pixels:
-    """Return images (N, H, W, C) as (N, size, size, C)."""
-    if pixels.shape[1:3] == (size, size):
-        return pixels
-    pil = pillow()
-    small = np.empty((len(pixels), size, size, pixels.shape[3]), dtype=np.uint8)
-    for row, image in enumerate(pixels):
-        picture = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        resized = np.asarray(picture.resize((size, size), pil.Resampling.BILINEAR))
-        small[row] = resized[..., None] if resized.ndim == 2 else resized
-    return small
-
-
-def in_channels(pixels: Pixels, n_channel: int) -> Pixels:
-    """Return images (N, H, W, 1 or 3) with 1 or 3 channels; colour becomes its luma.
-
-    Source of the weights: ITU-R BT.601, as Pillow's conversion to grey takes them.
-    """
-    if pixels.shape[3] == n_channel:
-        return pixels
-    if n_channel == 3:
-        return np.repeat(pixels, 3, axis=3)
-    pil = pillow()
-    grey = [np.asarray(pil.fromarray(image).convert("L")) for image in pixels]
-    return np.stack(grey)[..., None]
-
-
-def pillow() -> Any:
-    """Return Pillow's module `Image`, imported when it is first needed."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DataError(f"pictures need Pillow; {VISION_HINT}") from error
-    return Image

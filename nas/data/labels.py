@@ -34,10 +34,8 @@ def label_names(found: Sequence[str], *, where: str) -> tuple[str, ...]:
     return in_order(names)
 
 
-def labels_for(
-    trained: Trained | None, found: Sequence[str], *, where: str
-) -> tuple[str, ...]:
-    """Return the classes that a model for these labels has: a trained one's own where it keeps them.
+def labels_for(trained: Trained | None, found: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """Return the classes of a model for these labels: a trained one's where it keeps them.
 
     Raises:
         DataError: As `label_names`, or if the trained model keeps its classes and lacks one.

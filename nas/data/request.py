@@ -102,9 +102,7 @@ class DataRequest:
             if unknown or "train" not in sources:
                 what = f"unknown split '{unknown[0]}'" if unknown else "no 'train'"
                 raise DataError(f"task.data: {what}; expected train and any of val and test")
-        return cls(
-            sources=sources, split=split, context=context, options=options, trained=trained
-        )
+        return cls(sources=sources, split=split, context=context, options=options, trained=trained)
 
     @property
     def is_given(self) -> bool:

@@ -58,7 +58,9 @@ def _make(request: DataRequest) -> Draft:
     frame = bpe.frame_of(bpe.read_tokenizer(tokenizer))
     arrays: dict[str, Any] = {}
     for name, table in splits.items():
-        sides = {side: _rows(request, table[side], tokenizer, frame) for side in ("source", "target")}
+        sides = {
+            side: _rows(request, table[side], tokenizer, frame) for side in ("source", "target")
+        }
         if name != "train":
             sides["reference"] = bpe.encode(tokenizer, table["target"], special=False)
         for side, rows in sides.items():
