@@ -159,14 +159,18 @@ class Model(nn.Module):
             InputError: If it is a model of language, which `generate` is for, an input cannot be
                 read, or an item is unknown.
         """
-        asked = Asked(
+        wanted = Wanted(batch=batch, top_k=top_k, exclude_seen=exclude_seen)
+        return predict(self.asked, inputs, wanted)
+
+    @property
+    def asked(self) -> Asked:
+        """What predictors need of the model."""
+        return Asked(
             network=self.network,
             spec=self.task_spec,
             tokenizer=self.tokenizer,
             preprocessor=self.preprocessor,
         )
-        wanted = Wanted(batch=batch, top_k=top_k, exclude_seen=exclude_seen)
-        return predict(asked, inputs, wanted)
 
     def generate(
         self,
@@ -314,7 +318,7 @@ def save(model: Model, folder: str | Path) -> Written:
             f"save: got {type(model).__name__}, expected a model from nas.load or nas.build"
         )
     folder = Path(folder)
-    _check_free(folder)
+    check_free(folder)
     source = model.folder
     processor = [name for name in PROCESSOR_FILES if name in model.manifest.files]
     for name in processor:
@@ -325,7 +329,12 @@ def save(model: Model, folder: str | Path) -> Written:
     )
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """Do nothing if a model folder may be written here.
+
+    Raises:
+        ArtifactError: If there is something else in its place.
+    """
     try:
         if not folder.exists() or is_model_folder(folder):
             return

@@ -21,7 +21,7 @@ LAYERS = (
     {"executors", "model"},
     {"study"},
     {"loading"},
-    {"driver"},
+    {"driver", "finetuning"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`
 )

@@ -71,11 +71,12 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """How answers are wanted (see `Model.predict`)."""
+    """How answers are wanted (see `Model.predict`); messages count inputs from `first`."""
 
     batch: int = 32
     top_k: int | None = None
     exclude_seen: bool = True
+    first: int = 1
 
     def __post_init__(self) -> None:
         for name in ("batch", "top_k"):

@@ -50,7 +50,7 @@ class TextClassifier:
         options = {"long_inputs": spec.long_inputs, "chunk_overlap": spec.chunk_overlap}
         pieces = [
             list(cut_text(options, tokens, spec.context, self._frame))
-            for tokens in encoded(self._tokenizer, inputs)
+            for tokens in encoded(self._tokenizer, inputs, wanted.first)
         ]
         owner = np.repeat(np.arange(len(pieces)), [len(found) for found in pieces])
         logits = self._logits([row for found in pieces for row in found], wanted.batch)
@@ -87,8 +87,8 @@ class ImageClassifier:
         found: list[Any] = []
         for start in range(0, len(inputs), wanted.batch):
             images = [
-                self._pixels(image, f"input {start + number}")
-                for number, image in enumerate(inputs[start : start + wanted.batch], start=1)
+                self._pixels(image, f"input {wanted.first + number}")
+                for number, image in enumerate(inputs[start : start + wanted.batch], start=start)
             ]
             pixels = image_inputs(np.stack(images), self._network, self._scaling)
             logits = self._network(pixels).float().cpu().numpy()

@@ -34,7 +34,9 @@ class ItemRanker:
 
     def answers(self, inputs: Sequence[Any], wanted: Wanted) -> list[Any]:
         """Return the `top_k` likeliest next items of each history, 10 if it is None."""
-        histories = [self._tokens(one, number) for number, one in enumerate(inputs, start=1)]
+        histories = [
+            self._tokens(one, number) for number, one in enumerate(inputs, start=wanted.first)
+        ]
         read = [tokens[-self._spec.context :] for tokens in histories]
         found: dict[int, list[Prediction]] = {}
         for places in by_length(read, wanted.batch):

@@ -41,13 +41,18 @@ def checked_text(text: Any, number: int) -> str:
     return text
 
 
-def encoded(tokenizer: Any, texts: Sequence[Any]) -> list[list[int]]:
+def encoded(tokenizer: Any, texts: Sequence[Any], first: int) -> list[list[int]]:
     """Return the tokens of each text, special ones left out.
+
+    Args:
+        tokenizer: The model's.
+        texts: As they are.
+        first: Number of the first text, for messages.
 
     Raises:
         InputError: If a text is none, or has what the vocabulary has not.
     """
-    checked = [checked_text(text, number) for number, text in enumerate(texts, start=1)]
+    checked = [checked_text(text, number) for number, text in enumerate(texts, start=first)]
     try:
         found = tokenizer.encode_batch(checked, add_special_tokens=False)
     except Exception as error:  # tokenizers raises nothing narrower

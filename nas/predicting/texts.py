@@ -43,7 +43,7 @@ class TextWriter:
             raise InputError("top_k: a sequence_to_sequence model writes one text; leave it out")
         rows = [
             cut_source(tokens, self._spec.context, self._frame)
-            for tokens in encoded(self._tokenizer, inputs)
+            for tokens in encoded(self._tokenizer, inputs, wanted.first)
         ]
         written: dict[int, list[int]] = {}
         for places in by_length(rows, wanted.batch):

@@ -58,13 +58,18 @@ class Training:
 
     Args:
         job: What to train and by which numerics.
+        network: What training begins with, which is changed; None: fresh weights. Weights that
+            take no gradient stay as they are.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, network: nn.Module | None = None) -> None:
         self.job, self.recipe = job, job.candidate.recipe
         prepared = PreparedData.open(job.data)
         self.task: Task = task_class(job.task_spec.task)(prepared, self.recipe, job.candidate.seed)
-        self.network = build_network(job)
+        if network is None:
+            self.network = build_network(job)
+        else:
+            self.network = place(network, job.numerics, self.recipe.dropout)
         self.optimizer = Optimizer(self.network, self.recipe)
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)

@@ -23,7 +23,7 @@ class Optimizer:
     may not be moved to another device afterwards, nor its gradients be set to None.
 
     Args:
-        network: Its weights are taken over.
+        network: Its weights that take a gradient are taken over.
         recipe: Rates, decay and the largest norm of the gradient.
     """
 
@@ -80,9 +80,11 @@ class Optimizer:
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return the weights that learn alike; each group's `share` is its part of the rate."""
-    hidden = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
-    inside = {id(weight) for weight in hidden}
-    rest = [weight for weight in network.parameters() if id(weight) not in inside]
+    blocks = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
+    inside = {id(weight) for weight in blocks}
+    hidden = [weight for weight in blocks if weight.requires_grad]
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    rest = [weight for weight in learning if id(weight) not in inside]
     share = width_factor(network.shape.d_model)  # type: ignore[union-attr,arg-type]  # every family's module has it
     decay = recipe.weight_decay
     groups = [
