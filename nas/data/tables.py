@@ -83,7 +83,7 @@ def open_text(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
     """
     try:
         opened: Any = (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)  # noqa: SIM115 - closed below
             if path.suffix.lower() == ".gz"
             else path.open(encoding="utf-8-sig", newline=newline)
         )
