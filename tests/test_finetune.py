@@ -58,8 +58,9 @@ def shouted(classifier, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def animals(tmp_path_factory):
-    """Examples of other classes."""
-    rows = [(f"{'red' if n % 2 else 'calm'} word {n}", ("cat", "dog")[n % 2]) for n in range(80)]
+    """Examples of other classes, which differ in words that the model knows."""
+    words = ("always", "never")
+    rows = [(f"{words[n % 2]} {n}", ("cat", "dog")[n % 2]) for n in range(160)]
     path = tmp_path_factory.mktemp("animals") / "animals.csv"
     return write_rows(path, ["text", "label"], rows)
 
@@ -122,7 +123,7 @@ def test_new_classes_get_a_new_head_and_the_trunk_stays_if_frozen(classifier, an
     }
     assert changed == {"classifier.weight", "classifier.bias"}
     assert not any(w.grad is not None for w in tuned.parameters())
-    assert tuned.predict(["red word 3", "calm word 4"])[0].label in ("cat", "dog")
+    assert [one.label for one in tuned.predict(["always 7", "never 8"])] == ["cat", "dog"]
     nas.save(tuned, tmp_path / "saved")
     assert load_folder(tmp_path / "saved", device="cpu").predict("red").label in ("cat", "dog")
 

@@ -74,9 +74,9 @@ def finetune(
 ) -> None:
     """Train a model on with new data.
 
-    The result is a model folder like any other. The data are read with the model's own tokenizer, items or image size. Classes that it does
-    not have give it a new head. The validation split is measured before and after. Ctrl-C leaves
-    nothing behind.
+    The result is a model folder like any other. The data are read with the model's own tokenizer,
+    items or image size. Classes that it does not have give it a new head. The validation split is
+    measured before and after. Ctrl-C leaves nothing behind.
     """
     from pathlib import Path
 

@@ -55,10 +55,11 @@ def predict(
     """Ask a model for classes, texts or next items.
 
     Texts and pictures get a class or (sequence_to_sequence) a text, histories the items that come
-    next. Inputs are arguments, a file, or lines of standard input; blank lines are left out. A file is
-    read and answered part by part, so that it may be of any length; a log of user, item and time
-    is read as a whole and gives the next items of each user. Which model it is goes to standard
-    error.
+    next. Inputs are arguments, a file, or lines of standard input; blank lines are left out.
+
+    A file is read and answered part by part, so that it may be of any length; a log of user, item
+    and time is read as a whole and gives the next items of each user. Which model it is goes to
+    standard error.
     """
     check_sources(inputs or [], file)
     model, how = open_model(study, candidate, device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,15 @@ class Training:
         job: What to train and by which numerics.
         network: What training begins with, which is changed; None: fresh weights. Weights that
             take no gradient stay as they are.
+        head: Of such a network, the weights that learn at the whole rate (see `Optimizer`).
     """
 
-    def __init__(self, job: Job, network: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        network: nn.Module | None = None,
+        head: Sequence[nn.Parameter] | None = None,
+    ) -> None:
         self.job, self.recipe = job, job.candidate.recipe
         prepared = PreparedData.open(job.data)
         self.task: Task = task_class(job.task_spec.task)(prepared, self.recipe, job.candidate.seed)
@@ -70,7 +76,7 @@ class Training:
             self.network = build_network(job)
         else:
             self.network = place(network, job.numerics, self.recipe.dropout)
-        self.optimizer = Optimizer(self.network, self.recipe)
+        self.optimizer = Optimizer(self.network, self.recipe, head)
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)
         self._best: dict[str, torch.Tensor] = {}  # the weights that an early stop returns to
