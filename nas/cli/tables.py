@@ -151,9 +151,12 @@ class RowStream:
         sys.stdout.flush()
 
     def _write_json(self, rows: Sequence[Row]) -> None:
-        for number, row in enumerate(rows, start=self._count):
-            text = textwrap.indent(json.dumps(row, indent=2, allow_nan=False), "  ")
-            terminal.write(f"{',' if number else '['}\n{text}")
+        texts = [
+            f"{',' if number else '['}\n"
+            + textwrap.indent(json.dumps(row, indent=2, allow_nan=False), "  ")
+            for number, row in enumerate(rows, start=self._count)
+        ]
+        terminal.write("".join(texts))
 
     def _write_csv(self, rows: Sequence[Row]) -> None:
         names = sorted(self._columns, key=lambda name: name != "input")
@@ -166,15 +169,17 @@ class RowStream:
         blocks = [_block(name, [row[name] for row in rows]) for name in self._columns]
         is_first = not self._widths
         self._widths = self._widths or [len(block[0]) for block in blocks[:-1]]
-        for number, line in enumerate(zip(*blocks, strict=True)):
-            cells = [text.strip() for text in line]
-            padded = [self._padded(i, cell) for i, cell in enumerate(cells[:-1])]
-            room = terminal.width() - sum(map(len, padded)) - len(GAP) * len(padded)
-            text = GAP.join([*padded, _clipped(cells[-1], max(CLIPPED, room))]).rstrip()
-            if number:
-                terminal.say(text)
-            elif is_first:
-                terminal.heading(text)
+        title, *lines = [self._line(cells) for cells in zip(*blocks, strict=True)]
+        if is_first:
+            terminal.heading(title)
+        if lines:
+            terminal.say("\n".join(lines))
+
+    def _line(self, cells: Sequence[str]) -> str:
+        *first, last = [text.strip() for text in cells]
+        padded = [self._padded(place, text) for place, text in enumerate(first)]
+        room = terminal.width() - sum(map(len, padded)) - len(GAP) * len(padded)
+        return GAP.join([*padded, _clipped(last, max(CLIPPED, room))]).rstrip()
 
     def _padded(self, place: int, text: str) -> str:
         is_number = self._columns[place] in NUMBERS
