@@ -75,6 +75,7 @@ def test_shifted_data_are_learned_by_the_head_that_is_there(classifier, shouted,
     assert tuned.predict("ALWAYS RED WARM").label in base.task_spec.labels
 
 
+@pytest.mark.slow
 def test_the_result_is_a_whole_model_folder(classifier, shouted, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
