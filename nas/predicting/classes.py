@@ -91,7 +91,8 @@ class ImageClassifier:
                 for number, image in enumerate(inputs[start : start + wanted.batch], start=start)
             ]
             pixels = image_inputs(np.stack(images), self._network, self._scaling)
-            logits = self._network(pixels).float().cpu().numpy()
+            kind = next(self._network.parameters()).dtype
+            logits = self._network(pixels.to(kind)).float().cpu().numpy()
             found += _ranked(logits, self._spec.labels, wanted.top_k)
         return found
 
