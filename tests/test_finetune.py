@@ -282,3 +282,13 @@ def test_a_tokenizer_that_cuts_and_fills_by_itself_is_kept_from_it(classifier, s
     assert cut.predict(text).score == pytest.approx(base.predict(text).score, abs=1e-6)
     one, two = (finetune(model, shouted, **QUICK) for model in (cut, base))
     assert one.metrics == two.metrics
+
+
+def test_tokens_are_hidden_only_behind_a_mask_that_the_tokenizer_has(classifier, shouted, tmp_path):
+    base, hiding = classifier[0], FP32 | {"token_dropout": 0.1}
+    finetune(base, shouted, tokens=1, recipe=hiding)
+    text = (base.folder / "tokenizer.json").read_text().replace("[MASK]", "[HIDE]")
+    (tmp_path / "tokenizer.json").write_text(text)
+    write_model(tmp_path / "bare", base.state_dict(), base.manifest, processor_dir=tmp_path)
+    with pytest.raises(InputError, match=r"tokenizer has no \[MASK\] of id 3"):
+        finetune(load_folder(tmp_path / "bare", device="cpu"), shouted, tokens=1, recipe=hiding)

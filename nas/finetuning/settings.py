@@ -15,6 +15,7 @@ import torch
 from nas.artifact.manifest import PROCESSOR_FILES, file_path
 from nas.config import RecipeConfig, TuningConfig, tuning_from_plain
 from nas.data import DataRequest, PreparedData, Trained
+from nas.data.text_classification import MASK, SPECIAL
 from nas.errors import InputError
 from nas.model import Model
 from nas.records import Candidate, Job, Numerics, Recipe
@@ -142,6 +143,8 @@ def prepare(base: Model, config: TuningConfig, head: str, folder: Path) -> Prepa
     Raises:
         InputError: If they cannot be read, or the model or its task does not fit them.
     """
+    if config.recipe.token_dropout and base.task_spec.head == "classify":
+        _check_mask(base)
     request = DataRequest.of(
         config.task.data,
         split=config.split,
@@ -158,6 +161,15 @@ def prepare(base: Model, config: TuningConfig, head: str, folder: Path) -> Prepa
             "does not fit this one"
         )
     return prepared
+
+
+def _check_mask(base: Model) -> None:
+    """Raise where a hidden token, which becomes our `[MASK]`, would be another one."""
+    if base.tokenizer is None or base.tokenizer.token_to_id(SPECIAL[MASK]) != MASK:
+        raise InputError(
+            f"finetune: recipe.token_dropout: this model's tokenizer has no {SPECIAL[MASK]} of id "
+            f"{MASK}; leave it out"
+        )
 
 
 def _processor(base: Model) -> dict[str, str]:
