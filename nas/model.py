@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
 from nas.artifact.golden import verify_golden
-from nas.artifact.manifest import PROCESSOR_FILES, TOKENIZER_FILES, file_path
+from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, TOKENIZER_FILES, file_path
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
 from nas.device import resolve_device
 from nas.errors import ArtifactError, InputError, ShapeError
 from nas.families import shape_of
 from nas.generation import Sampling, generate_ids
+from nas.predicting import Asked, Wanted, predict
 from nas.records import Architecture, TaskSpec
 
 if TYPE_CHECKING:
@@ -110,6 +111,67 @@ class Model(nn.Module):
         tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
         return tokenizer
 
+    @cached_property
+    def preprocessor(self) -> str | None:
+        """The folder's `preprocessor_config.json`; None if there is none.
+
+        Raises:
+            ArtifactError: If the file is missing or damaged.
+        """
+        if self.folder is None or PREPROCESSOR not in self.manifest.files:
+            return None
+        path = file_path(self.folder, self.manifest, PREPROCESSOR)
+        try:
+            return path.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise ArtifactError(f"{path}: not UTF-8 text ({error})") from error
+
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        batch: int = 32,
+        top_k: int | None = None,
+        exclude_seen: bool = True,
+    ) -> Any:
+        """Return what the model makes of raw inputs, prepared as in training.
+
+        A text gets a class or, of sequence_to_sequence, a text; an image gets a class; a history,
+        a list of items' names with the oldest first, gets a list of items, the likeliest first.
+        An image is a path, an image of Pillow, an array (H, W[, C]) or a tensor ([C, ]H, W); of
+        integers 0 to 255 or fractions 0 to 1. Classes and items come as `Prediction(label,
+        score)`, the score being the probability among all of them. An input beyond the context is
+        cut as in training: a text at its end or as `task_spec.long_inputs` says, a history at its
+        beginning.
+
+        Args:
+            inputs: One input, or several in a list or (images) in an array or tensor.
+            batch: Inputs that pass the network at once.
+            top_k: So many of the likeliest classes, then in a list, or items; None: the likeliest
+                class, 10 items.
+            exclude_seen: Whether items of the history are left out of its answer, as they are in
+                measurements.
+
+        Returns:
+            An answer, or a list of them for several inputs.
+
+        Raises:
+            InputError: If it is a model of language, which `generate` is for, an input cannot be
+                read, or an item is unknown.
+        """
+        wanted = Wanted(batch=batch, top_k=top_k, exclude_seen=exclude_seen)
+        return predict(self.asked, inputs, wanted)
+
+    @property
+    def asked(self) -> Asked:
+        """What predictors need of the model."""
+        return Asked(
+            network=self.network,
+            spec=self.task_spec,
+            tokenizer=self.tokenizer,
+            preprocessor=self.preprocessor,
+        )
+
     def generate(
         self,
         prompt: Prompt,
@@ -139,8 +201,8 @@ class Model(nn.Module):
         """
         if self.task_spec.head != "causal_lm":
             raise InputError(
-                f"a {self.task_spec.task} model does not go on with a text; call it with its "
-                "inputs for logits"
+                f"a {self.task_spec.task} model does not go on with a text; use predict "
+                "(nas predict) instead"
             )
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise InputError(f"max_new_tokens: got {max_new_tokens!r}, expected an integer >= 1")
@@ -256,7 +318,7 @@ def save(model: Model, folder: str | Path) -> Written:
             f"save: got {type(model).__name__}, expected a model from nas.load or nas.build"
         )
     folder = Path(folder)
-    _check_free(folder)
+    check_free(folder)
     source = model.folder
     processor = [name for name in PROCESSOR_FILES if name in model.manifest.files]
     for name in processor:
@@ -267,7 +329,12 @@ def save(model: Model, folder: str | Path) -> Written:
     )
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """Do nothing if a model folder may be written here.
+
+    Raises:
+        ArtifactError: If there is something else in its place.
+    """
     try:
         if not folder.exists() or is_model_folder(folder):
             return

@@ -16,12 +16,12 @@ LAYERS = (
     {"device", "plugins", "records", "shipped", "yaml_strict"},
     {"families", "data", "decoding"},
     {"tasks", "artifact", "generation", "measure"},
-    {"space", "training", "store"},
+    {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
     {"executors", "model"},
     {"study"},
     {"loading"},
-    {"driver"},
+    {"driver", "finetuning"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`
 )

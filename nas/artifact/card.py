@@ -65,7 +65,15 @@ def _title(manifest: Manifest) -> str:
         f"# {family} {name}\n\n"
         f"A {family} model of {manifest.params:,} parameters for {spec.task}: {_sizes(spec)}."
         + (f" Found by the architecture search `{manifest.study}`." if manifest.study else "")
+        + _base(manifest)
     )
+
+
+def _base(manifest: Manifest) -> str:
+    if not manifest.base:
+        return ""
+    origin = manifest.base.get("candidate_id")
+    return f" Fine-tuned from `{origin}`." if origin else " Fine-tuned from another model."
 
 
 def _sizes(spec: TaskSpec) -> str:

@@ -30,7 +30,8 @@ MANIFEST = "nas.json"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR_FILES = (*TOKENIZER_FILES, PREPROCESSOR)  # what a model's inputs pass
 PADDED = "exports/hf-padded"
 
 # A folder's numbers are untrusted: nothing beyond these is read or built.
@@ -54,7 +55,9 @@ class Manifest:
     """What `nas.json` says; a model that was never trained has only the first two fields.
 
     Attributes:
-        tokens: Tokens that the weights were trained on.
+        base: What training began from, of a fine-tuned model: `candidate_id`, `study` and the
+            sha256 of its `weights`, as far as they are known.
+        tokens: Tokens that the weights were trained on, since the base.
         metrics: Split, name, value.
         numerics: How the arithmetic of the training was done.
         params: Stored weights.
@@ -70,6 +73,7 @@ class Manifest:
     recipe: Recipe | None = None
     seed: int | None = None
     data_fingerprint: str = ""
+    base: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     numerics: Numerics | None = None

@@ -89,14 +89,14 @@ def config_from_plain(
     reader = Reader(plain, where=where)
     reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
     space = _read_space(reader)
-    task, kind = _read_task(reader.mapping("task"))
-    recipe = _read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
+    task, kind = read_task(reader.mapping("task"))
+    recipe = read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
     objectives = _read_objectives(reader, space, kind)
     config = StudyConfig(
         name=check_study_name(name),
         space=space,
         task=task,
-        split=_read_split(reader),
+        split=read_split(reader),
         recipe=recipe,
         objectives=objectives,
         budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
@@ -125,7 +125,8 @@ def _read_space(reader: Reader) -> SearchSpace:
         reader.fail("space", str(error))
 
 
-def _read_task(reader: Reader) -> tuple[TaskConfig, type[Task]]:
+def read_task(reader: Reader) -> tuple[TaskConfig, type[Task]]:
+    """Return the section `task`, checked, and the task's class."""
     name = reader.text("name")
     try:
         kind = task_class(name)
@@ -160,7 +161,8 @@ def _read_option(reader: Reader, key: str, option: Option) -> OptionValue:
     return str(reader.value(key, default="")) and reader.text(key)
 
 
-def _read_split(reader: Reader) -> Split:
+def read_split(reader: Reader) -> Split:
+    """Return the section `split`; the usual one if it is left out."""
     if not reader.has("split"):
         return DEFAULT_SPLIT
     section = reader.mapping("split")
@@ -172,7 +174,8 @@ def _read_split(reader: Reader) -> Split:
         raise ConfigError(f"{reader.where}: {error}") from error
 
 
-def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
+def read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
+    """Return the section `recipe`, checked."""
     context = kind.context
     ours = RecipeConfig() if context is None else RecipeConfig(context=context)
     recipe = RecipeConfig(

@@ -100,13 +100,28 @@ def encode(tokenizer_json: str, texts: Sequence[str], *, special: bool) -> list[
     Raises:
         DataError: If the vocabulary is of whole lines and does not have one.
     """
-    tokenizer = _read(tokenizer_json)
+    tokenizer = read_tokenizer(tokenizer_json)
     tokenizer.encode_special_tokens = True
     try:
         rows = tokenizer.encode_batch(list(texts), add_special_tokens=special)
     except Exception as error:  # tokenizers raises nothing narrower
         raise DataError(f"a text has a word that the vocabulary does not ({error})") from error
     return [row.ids for row in rows]
+
+
+def frame_of(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the ids that a tokenizer's template puts before a text and after it."""
+    framed = tokenizer.encode("a")
+    inner = [place for place, special in enumerate(framed.special_tokens_mask) if not special]
+    return framed.ids[: inner[0]], framed.ids[inner[-1] + 1 :]
+
+
+def read_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """Return a tokenizer that neither cuts nor fills texts by itself."""
+    tokenizer = _read(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def size_of(tokenizer_json: str) -> int:

@@ -106,7 +106,7 @@ class SequenceToSequence:
     def _written(self, network: nn.Module, split: str, rows: Ints) -> dict[str, float]:
         import sacrebleu
 
-        from nas.decoding import greedy_decode
+        from nas.decoding import greedy_decode, most_written
 
         sources, references = (Ragged(self.prepared, f"{split}.{s}") for s in SCORED)
         spec, written = self.prepared.spec, dict[int, list[int]]()
@@ -117,7 +117,7 @@ class SequenceToSequence:
                 to_device(ids, network),
                 to_device(mask, network),
                 spec,
-                limit=min(spec.context, 2 * ids.shape[1] + 8),
+                limit=most_written(ids.shape[1], spec),
             )
             written |= zip(group.tolist(), found, strict=True)
         ours = self._texts([written[row] for row in rows.tolist()])
