@@ -55,12 +55,13 @@ def trace_network(
     """
     try:
         with torch.no_grad(), quiet(), _lengths_of_one():
-            return torch.export.export(
+            program = torch.export.export(
                 network,
                 tuple(inputs.values()),
                 dynamic_shapes=tuple(dims[name] for name in inputs),
                 strict=False,
             )
+        return _without_traces(program)
     except Exception as error:  # whatever a module's code raises under torch.export
         reason = str(error).strip().splitlines()
         raise ExportError(
@@ -75,14 +76,24 @@ def example_inputs(model: Model) -> dict[str, Tensor]:
     return {name: torch.cat((value, value))[:2] for name, value in golden.items()}
 
 
-def input_dims(model: Model, inputs: Mapping[str, Tensor]) -> dict[str, dict[int, Dim]]:
-    """Return the free sizes of each input of a head."""
-    # A context of 1 has no free length; a Dim of one size is refused.
-    longest = max(2, model.task_spec.context)
+def input_dims(
+    model: Model, inputs: Mapping[str, Tensor], *, room: int = 0
+) -> dict[str, dict[int, Dim]]:
+    """Return the free sizes of each input of a head, `room` below the context at most."""
+    # A Dim of a single size is refused, so a context of 1 has lengths of up to 2.
+    longest = max(2, model.task_spec.context - room)
     batch = Dim("batch", min=1)
     length, written = Dim("length", min=1, max=longest), Dim("written", min=1, max=longest)
     named = {"decoder_ids": {0: batch, 1: written}, "pixels": {0: batch}}
     return {name: named.get(name, {0: batch, 1: length}) for name in inputs}
+
+
+def _without_traces(program: ExportedProgram) -> ExportedProgram:
+    """Leave out which line of code on this machine each node came from."""
+    for node in program.graph.nodes:
+        for name in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn"):
+            node.meta.pop(name, None)
+    return program
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def attend(
     length, seen = q_BHTK.shape[2], k_BHSK.shape[2]
     # While a graph is traced for export, a length is a symbol that a branch would fix.
     masked = causal and (torch.compiler.is_exporting() or length > 1)
-    whole = masked and length == seen and mask_BS is None and kernel == "sdpa"
+    whole = masked and mask_BS is None and kernel == "sdpa" and bool(length == seen)
     bias = causal_bias(length, seen, q_BHTK) if masked and not whole else None
     if mask_BS is not None:
         padding = padding_bias(mask_BS, q_BHTK)
