@@ -67,7 +67,9 @@ def export(
         raise InputError(f"export: name a format with --to: {', '.join(EXPORTERS)}")
     folder, how = _model_folder(study, candidate)
     terminal.say(how)
-    options = {name: value for name, value in (("int8", int8), ("data", data)) if value}
+    options: dict[str, Any] = {
+        name: value for name, value in (("int8", int8), ("data", data)) if value
+    }
     _show(export_model(folder, to, out, check=check, **options))
 
 

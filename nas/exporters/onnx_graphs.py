@@ -98,6 +98,7 @@ def write_graph(model: Model, graph: Graph, folder: Path) -> None:
         )
     assert converted is not None, "dynamo=True returns the program"
     _name_sizes(converted.model.graph, graph)
+    _clear_notes(converted.model.graph)
     begin = model.task_spec.bos_token_id
     if begin is not None:
         converted.model.metadata_props[BEGIN] = str(begin)
@@ -238,6 +239,14 @@ def _name_sizes(graph: Any, traced: Graph) -> None:
     }
     for value in (*graph.inputs, *graph.outputs):
         value.shape = onnx_ir.Shape([_named(size, known) for size in value.shape])
+
+
+def _clear_notes(graph: Any) -> None:
+    """Leave out the tracer's notes, which would be most of a small graph's file."""
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _named(size: Any, known: Mapping[str, str]) -> int | str:
