@@ -53,7 +53,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a model in another format and prove that it computes the same.
+    """Write a model in another format and compare the two.
 
     The export is opened in its own runtime. Logits must agree for the golden input and for other
     batches and lengths, and a model that writes must write the same tokens; otherwise nothing is
