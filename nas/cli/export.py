@@ -42,6 +42,10 @@ def export(
     check: Annotated[
         bool, typer.Option("--check", help="Only compare an export that is there once more.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="torch: --check a file of known origin; it may run code."),
+    ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="onnx: also with 8-bit weights, and what they cost.")
     ] = False,
@@ -70,7 +74,7 @@ def export(
     options: dict[str, Any] = {
         name: value for name, value in (("int8", int8), ("data", data)) if value
     }
-    _show(export_model(folder, to, out, check=check, **options))
+    _show(export_model(folder, to, out, check=check, trust=trust, **options))
 
 
 def _model_folder(study: str | None, candidate: str | None) -> tuple[Path, str]:

@@ -55,7 +55,9 @@ class Exporter(Protocol):
 
     Its constructor raises `ExportError` where a package is missing (see `packages`). One that has
     more to measure than parity also has `measure(model: Model, folder: Path) -> dict[str, float]`,
-    called once the gate is passed, whose numbers are shown and stored.
+    called once the gate is passed, whose numbers are shown and stored. One whose files can run code
+    of their own when they are opened says so with `runs_code = True`: an export that is there
+    already is then opened only with `trust`.
 
     Attributes:
         bound: Largest difference of logits that passes the gate.
@@ -132,7 +134,7 @@ def export(
             left out.
         candidate: As for `nas.load`.
         study: As for `nas.load`.
-        trust: As for `nas.load`.
+        trust: As for `nas.load`, and needed to check an export whose files may run code: torch.
         check: Only compare an export that is there once more; nothing but `nas.json` is written.
         options: Of the target: `int8` and `data` of onnx.
 
@@ -144,6 +146,11 @@ def export(
         ParityError: If the export computes something else; it is not put in place.
     """
     exporter = make_exporter(to, options)
+    if check and getattr(exporter, "runs_code", False) and not trust:
+        raise ExportError(
+            f"export to {to}: to open such a file can run code that it holds; if you know where it "
+            "comes from, check it with trust (--trust)"
+        )
     from nas.exporters import placing
     from nas.loading import load
 

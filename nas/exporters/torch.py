@@ -24,6 +24,7 @@ class TorchExporter:
     """Writes the traced graph with its weights."""
 
     bound: ClassVar[float] = 1e-6
+    runs_code: ClassVar[bool] = True  # torch.export.load unpickles
 
     def refuse(self, model: Model) -> None:
         """Raise nothing: what torch runs, torch.export takes."""

@@ -42,7 +42,8 @@ def test_export_goes_where_it_is_told(nas, own_place):
         ((), "export: name a format with --to: hf, onnx, tensorflow, torch"),
         (("--to", "jax"), "export: got format 'jax', expected hf, onnx, tensorflow, torch"),
         (("--to", "torch", "--int8"), "export to torch: has no option 'int8'; leave it out"),
-        (("--to", "torch", "--check"), "no export to torch here"),
+        (("--to", "torch", "--check"), "can run code that it holds"),
+        (("--to", "torch", "--check", "--trust"), "no export to torch here"),
     ],
 )
 def test_mistake_is_one_line_and_exit_2(nas, place, arguments, problem):

@@ -12,7 +12,7 @@ from needs import need_module
 
 import nas
 from nas.artifact import read_manifest
-from nas.errors import ParityError
+from nas.errors import ExportError, ParityError
 from nas.records import WRITING_HEADS
 
 ROOT = Path(nas.__file__).parents[1]
@@ -43,7 +43,8 @@ def assert_passed_and_noted(folder, to, done):
     assert (note.path, note.passed) == (f"exports/{to}", True)
     assert (note.difference, note.bound) == (done.difference, done.bound)
     assert nas.load(folder, verify=True, device="cpu").manifest == manifest
-    assert nas.export(folder, to, check=True).difference == done.difference
+    again = nas.export(folder, to, check=True, trust=to == "torch")
+    assert again.difference == done.difference
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,11 @@ def test_pt2_file_runs_with_torch_alone_and_holds_no_path_of_this_machine(image_
     assert network(torch.zeros(4, 3, 9, 9)).shape == (4, 7)
     with zipfile.ZipFile(file) as archive:
         assert all(str(ROOT).encode() not in archive.read(name) for name in archive.namelist())
+
+
+def test_check_of_a_file_that_may_run_code_needs_trust(image_model):
+    with pytest.raises(ExportError, match=r"export to torch: .* can run code .* \(--trust\)"):
+        nas.export(image_model[0], "torch", check=True)
 
 
 @pytest.mark.slow
