@@ -7,11 +7,19 @@ from needs import need_module
 
 from nas.artifact import read_manifest
 
-HF = "pip install 'transformer-nas[hf]'"
+
+@pytest.fixture(scope="module")  # before a test's surroundings lose the variable CI
+def transformers():
+    need_module("transformers", "pip install 'transformer-nas[hf]'")
 
 
-def test_export_says_which_model_where_and_how_far_off(nas, own_place):
-    need_module("transformers", HF)
+@pytest.fixture(scope="module")
+def onnx():
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        need_module(module, "pip install 'transformer-nas[onnx]'")
+
+
+def test_export_says_which_model_where_and_how_far_off(nas, own_place, transformers):
     found = nas("export", "--to", "hf")
     assert found.code == 0
     how, where, parity = found.out.splitlines()
@@ -30,8 +38,7 @@ def test_export_says_which_model_where_and_how_far_off(nas, own_place):
     assert re.fullmatch(r"nas: export to hf: .+ differ by .+, allowed is 1e-05\n", found.err)
 
 
-def test_export_goes_where_it_is_told(nas, own_place):
-    need_module("transformers", HF)
+def test_export_goes_where_it_is_told(nas, own_place, transformers):
     assert nas("export", "tiny", "out", "--to", "hf").code == 0
     assert (own_place / "out" / "config.json").is_file()
 
@@ -54,9 +61,7 @@ def test_mistake_is_one_line_and_exit_2(nas, place, arguments, problem):
 
 
 @pytest.mark.slow
-def test_int8_is_measured_on_the_studys_validation_data(nas, own_place):
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        need_module(module, "pip install 'transformer-nas[onnx]'")
+def test_int8_is_measured_on_the_studys_validation_data(nas, own_place, onnx):
     found = nas("export", "tiny", "--to", "onnx", "--int8")
     assert found.code == 0
     assert "int8 size" in found.out
