@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.driver import search as search
     from nas.errors import NasError as NasError
+    from nas.exporters import export as export
     from nas.families import architecture as architecture
     from nas.finetuning import finetune as finetune
     from nas.loading import load as load
@@ -32,6 +33,7 @@ _HOME = {
     "TaskSpec": "nas.records",
     "architecture": "nas.families",
     "build": "nas.model",
+    "export": "nas.exporters",
     "finetune": "nas.finetuning",
     "load": "nas.loading",
     "open_study": "nas.study",

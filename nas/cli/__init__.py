@@ -16,6 +16,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.enqueue import enqueue
+from nas.cli.export import export
 from nas.cli.finetune import finetune
 from nas.cli.generate import generate
 from nas.cli.predict import predict
@@ -38,6 +39,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (predict, "nas predict mystudy 'a text' 'another one'"),
     (finetune, "nas finetune mystudy --data more.csv --out tuned"),
+    (export, "nas export quickstart --to onnx --int8"),
     (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),
