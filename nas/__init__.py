@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nas.driver import search as search
     from nas.errors import NasError as NasError
     from nas.families import architecture as architecture
+    from nas.keras import load_keras as load_keras
     from nas.loading import load as load
     from nas.model import Model as Model
     from nas.model import build as build
@@ -30,6 +31,7 @@ _HOME = {
     "architecture": "nas.families",
     "build": "nas.model",
     "load": "nas.loading",
+    "load_keras": "nas.keras",
     "open_study": "nas.study",
     "save": "nas.model",
     "search": "nas.driver",
