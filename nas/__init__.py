@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.driver import search as search
     from nas.errors import NasError as NasError
+    from nas.exporters import export as export
     from nas.families import architecture as architecture
     from nas.keras import load_keras as load_keras
     from nas.loading import load as load
@@ -30,6 +31,7 @@ _HOME = {
     "TaskSpec": "nas.records",
     "architecture": "nas.families",
     "build": "nas.model",
+    "export": "nas.exporters",
     "load": "nas.loading",
     "load_keras": "nas.keras",
     "open_study": "nas.study",

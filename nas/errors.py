@@ -45,6 +45,14 @@ class ArtifactError(InputError):
     """A model folder that is incomplete, altered or not a model folder."""
 
 
+class ExportError(InputError):
+    """A model that a target cannot express, a package that it lacks, or a place that is taken."""
+
+
+class ParityError(NasError):
+    """An export that does not compute what its model computes."""
+
+
 class StoreError(NasError):
     """The study database is unusable, locked or of another version."""
 

@@ -21,6 +21,7 @@ LAYERS = (
     {"executors", "model"},
     {"study"},
     {"loading"},
+    {"exporters"},
     {"driver"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`
@@ -58,6 +59,7 @@ def test_module_imports_only_from_layers_above(file):
         ("nas.cli", {"torch", "optuna", "sqlalchemy", "numpy"}),
         ("nas.study", {"torch", "optuna", "transformers"}),
         ("nas.driver", {"torch", "transformers"}),
+        ("nas.exporters", {"torch", "optuna", "sqlalchemy", "numpy", "transformers", "onnx"}),
     ],
 )
 def test_import_loads_nothing_heavy(module, absent):

@@ -50,6 +50,29 @@ class FileInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportInfo:
+    """One export of the model, as its last comparison with the model found it.
+
+    Attributes:
+        path: Its folder, within the model folder if it is there.
+        difference: Largest difference of logits.
+        bound: The largest that passes.
+        passed: Whether it computes what the model computes.
+        greedy_tokens: Tokens that both wrote; 0 where nothing is written.
+        figures: What else was measured, by name.
+        created_at: When it was compared: UTC, ISO 8601.
+    """
+
+    path: str
+    difference: float
+    bound: float
+    passed: bool
+    greedy_tokens: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """What `nas.json` says; a model that was never trained has only the first two fields.
 
@@ -60,7 +83,9 @@ class Manifest:
         params: Stored weights.
         versions: Of nas, torch and python, when the folder was written.
         created_at: UTC, ISO 8601.
-        files: Every other file of the folder by its path within it.
+        files: Every other file of the folder by its path within it, but those of exports that
+            were written later.
+        exports: Those, by format.
     """
 
     architecture: Architecture
@@ -77,6 +102,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
     files: Mapping[str, FileInfo] = field(default_factory=dict)
+    exports: Mapping[str, ExportInfo] = field(default_factory=dict)
 
     @classmethod
     def of_job(cls, job: Job, evaluation: Evaluation) -> Self:
