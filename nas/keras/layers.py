@@ -71,7 +71,7 @@ class Attention(keras.layers.Layer):
         seen = self._seen(ops.shape(q_BHTK)[2], ops.shape(k_BHSK)[2], tokens)
         if seen is not None:
             scores = ops.where(seen, scores, _NOT_SEEN)
-        mix = ops.cast(ops.softmax(scores, axis=-1), v_BHSK.dtype)
+        mix = ops.cast(_softmax(scores), v_BHSK.dtype)
         mixed_BTHK = ops.transpose(ops.matmul(mix, v_BHSK), (0, 2, 1, 3))
         return ops.reshape(mixed_BTHK, (-1, ops.shape(queries)[1], self.n_head * head_dim))
 
@@ -227,6 +227,13 @@ class StoredDense(keras.layers.Dense):
 def gelu_tanh(x: Any) -> Any:
     """Return the tanh form of GELU."""
     return keras.activations.gelu(x, approximate=True)
+
+
+def _softmax(scores: Any) -> Any:
+    """Return the softmax of the last axis; Keras's own warns where a text has one token alone."""
+    top = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+    shares = ops.exp(scores - top)
+    return shares / ops.sum(shares, axis=-1, keepdims=True)
 
 
 def _split(x_BTN: Any, n_head: int) -> Any:
