@@ -53,13 +53,17 @@ class Attention(nn.Module):
         turned = rotate(heads[:, :, : 2 * self.n_head], angles_TP).transpose(1, 2)
         q, k = turned.chunk(2, dim=1)
         # A copy: a view would keep queries and keys from before their turn for the backward pass.
-        v = heads[:, :, 2 * self.n_head :].transpose(1, 2).contiguous()
-        if self.window // 2 >= x_BTD.shape[1] - 1 or not self.window:
+        v = heads[:, :, 2 * self.n_head :].transpose(1, 2)
+        v = v.clone(memory_format=torch.contiguous_format)  # `contiguous` would branch on lengths
+        if not self.window or self._sees_all(x_BTD.shape[1]):
             mixed = attend(q, k, v, causal=False, kernel=kernel, mask_BS=mask_BT)
         else:
             mixed = attend_window(q, k, v, self.window, mask_BT)
         out: Tensor = self.Wo(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def _sees_all(self, length: int) -> bool:
+        return not torch.compiler.is_exporting() and self.window // 2 >= length - 1
 
 
 def attend_window(
@@ -79,11 +83,11 @@ def attend_window(
     """
     length = q_BHTK.shape[2]
     block = int(local_block(window))
+    if torch.compiler.is_exporting():  # a length is a symbol, and so would the blocks' count be
+        seen = _seen(length, window, mask_BT, q_BHTK.device).expand(*q_BHTK.shape[:3], -1)
+        return F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=seen)
     if local_scores(window, length) == length * length:
-        place = torch.arange(length, device=q_BHTK.device)
-        near = (place[:, None] - place).abs() <= window // 2
-        seen = near if mask_BT is None else near & mask_BT.bool()[:, None, None]
-        return _mix(q_BHTK, k_BHTK, v_BHTK, seen | torch.eye(length, device=near.device).bool())
+        return _mix(q_BHTK, k_BHTK, v_BHTK, _seen(length, window, mask_BT, q_BHTK.device))
     count = math.ceil(length / block)
     spare = count * block - length
     q_BHNQK = F.pad(q_BHTK, (0, 0, 0, spare)).unflatten(2, (count, block))
@@ -106,6 +110,14 @@ def _three_blocks(x_BHTK: Tensor, block: int, spare: int) -> Tensor:
     """Return for each block what stands in it and in the two beside it, (B, H, N, S, K)."""
     wide = F.pad(x_BHTK, (0, 0, block, block + spare))
     return wide.unfold(2, 3 * block, block).transpose(-1, -2)
+
+
+def _seen(length: int, window: int, mask_BT: Tensor | None, device: torch.device) -> Tensor:
+    """Return which keys each query sees, (T, T) or (B, 1, T, T)."""
+    place = torch.arange(length, device=device)
+    apart = (place[:, None] - place).abs()
+    near = apart <= window // 2
+    return (near if mask_BT is None else near & mask_BT.bool()[:, None, None]) | (apart == 0)
 
 
 def _seen_in_blocks(
@@ -241,8 +253,9 @@ class ModernBert(nn.Module):
         known = self._angles.get(theta)
         if known is None or len(known) < length or known.device != device:
             head_dim = self.shape.d_model // self.shape.n_head
+            longest = max(length, self.spec.context)
             with torch.inference_mode(False):  # training may read them later
-                known = rotary_angles(length, head_dim, theta).to(device)
+                known = rotary_angles(longest, head_dim, theta).to(device)
             self._angles[theta] = known
         return known[:length]
 

@@ -81,7 +81,7 @@ class Embeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the first block's input, (B, T, D)."""
         patches_BND = self.patch_embeddings(pixels)
-        first_B1D = self.cls_token.expand(len(pixels), -1, -1).to(patches_BND.dtype)
+        first_B1D = self.cls_token.expand(pixels.shape[0], -1, -1).to(patches_BND.dtype)
         return torch.cat((first_B1D, patches_BND), dim=1) + self.position_embeddings
 
 
