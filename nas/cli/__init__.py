@@ -16,6 +16,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.enqueue import enqueue
+from nas.cli.export import export
 from nas.cli.generate import generate
 from nas.cli.profile import profile
 from nas.cli.rm import rm
@@ -34,6 +35,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (show, "nas show quickstart 17"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
+    (export, "nas export quickstart --to onnx --int8"),
     (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),

@@ -108,7 +108,7 @@ def _loss(task: Task, runner: OnnxRunner) -> float:
 
 
 def _times(model: Model, runners: Mapping[str, OnnxRunner]) -> dict[str, float]:
-    """Return the median milliseconds of a pass; runners take turns, so that a busy moment is both's."""
+    """Return the median milliseconds of a pass; runners take turns: a busy moment is for both."""
     inputs = _full_example(model)
     found: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(REPEATS):
@@ -128,9 +128,7 @@ def _full_example(model: Model) -> dict[str, NDArray[np.generic]]:
     if spec.head == "classify_image":
         return {"pixels": inputs["pixels"].numpy()}
     full: Any = torch.arange(spec.context)[None] % spec.vocab_size
-    return {
-        name: (torch.ones_like(full) if name == "mask" else full).numpy() for name in inputs
-    }
+    return {name: (torch.ones_like(full) if name == "mask" else full).numpy() for name in inputs}
 
 
 def _bytes(folder: Path, suffix: str) -> float:

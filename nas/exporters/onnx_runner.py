@@ -5,7 +5,7 @@ Shapes: B batch, T and S tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +155,7 @@ def _session(path: Path) -> Any:
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no class of its own for all of them
         reason = " ".join(str(error).split())
         raise ParityError(f"{path}: onnxruntime cannot open it ({reason})") from error

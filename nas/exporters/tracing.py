@@ -107,5 +107,6 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def _lengths_of_one() -> Iterator[None]:
     """Have a length of 1 no case apart: by default torch.export traces for 2 and more."""
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+    settings: Any = torch.fx.experimental._config  # mypy sees nothing of what it gets at import
+    with settings.patch(backed_size_oblivious=True):
         yield
