@@ -9,54 +9,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from family_cases import SPECS
+from keras_cases import MODELS, family_of, save_case
 from needs import lack, need_variable
 from safetensors.torch import load_file, save_file
-from stand_ins import draw_matrices
 
-from nas.artifact import MANIFEST, Manifest
-from nas.artifact.writing import write_model
+from nas.artifact import MANIFEST
 from nas.exporters.gate import gate_inputs
-from nas.families import FAMILIES, architecture, shape_class
-from nas.training.loop import fresh_network
+from nas.families import FAMILIES
 
 HERE = Path(__file__).parent
 BOUND = 1e-5  # a tenth of what the gate allows
 
-PLAIN = {"n_layer": 2, "d_model": 16, "n_head": 2, "d_ff": 24}
-MODELS = {
-    "gpt2": PLAIN,
-    "bert": PLAIN,
-    "vit": PLAIN | {"patch_size": 4},
-    "modernbert": PLAIN | {"n_layer": 3, "window": 6, "global_every": 2},
-    "blenderbot": PLAIN | {"n_layer_decoder": 1, "n_head_decoder": 4, "d_ff_decoder": 20},
-    "llama": PLAIN | {"n_head": 4, "n_kv_head": (1, 2), "d_ff": (24, 16)},
-    "llama-odd-heads": PLAIN | {"d_model": 18, "n_head": 4, "head_dim": 6},
-    # What KerasHub opens by itself: equal layers, and of gpt2 a feed-forward of four widths.
-    "hub_llama": PLAIN | {"n_head": 4, "n_kv_head": 2},
-    "hub_llama-untied": PLAIN | {"tied": False},
-    "hub_gpt2": PLAIN | {"d_ff": 64},
-}
 HUB = [name for name in MODELS if name.startswith("hub_")]
-
-
-def family_of(name):
-    return name.removeprefix("hub_").partition("-")[0]
 
 
 def write_case(place, name):
     """Write a model folder, and inputs of several batches and lengths with its logits."""
-    arch = architecture(family_of(name), **MODELS[name])
-    spec = SPECS[min(shape_class(arch.family).heads)]
-    network, generator = fresh_network(arch, spec, 0).eval(), torch.Generator().manual_seed(0)
-    draw_matrices(network, generator)
-    for weight in network.parameters():
-        if weight.ndim == 1:
-            torch.nn.init.normal_(weight, mean=0.5, std=0.2, generator=generator)
-    manifest = Manifest(architecture=arch, task_spec=spec)
-    write_model(place / "models" / name, network.state_dict(), manifest)
+    network = save_case(place / "models" / name, name)
     (place / "inputs" / name).mkdir(parents=True)
-    for number, inputs in enumerate(gate_inputs(spec)):
+    for number, inputs in enumerate(gate_inputs(network.spec)):
         with torch.no_grad():
             tensors = inputs | {"logits": network(*inputs.values())}
         save_file(tensors, place / "inputs" / name / f"{number}.safetensors")
