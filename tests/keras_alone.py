@@ -35,6 +35,7 @@ def read_case(path):
 def examine(folder, cases, saved):
     import keras
 
+    saved.mkdir(parents=True)
     model = nas.load_keras(folder, verify=True)
     found = {"loaded": difference(lambda given: np.asarray(model(given)), cases)}
     model.save(saved / "model.keras")
@@ -64,8 +65,14 @@ def refusal(folder):
     return None
 
 
+def examine_hub(folder, cases):
+    """What we and KerasHub, if it is here, make of a folder."""
+    model = nas.load_keras(folder)
+    ours = difference(lambda given: np.asarray(model(given)), cases)
+    return {"ours": ours, "hub": by_keras_hub(folder, cases) if HAS_HUB else None}
+
+
 def by_keras_hub(folder, cases):
-    """What KerasHub makes of the folder by itself."""
     import keras_hub
 
     backbone = keras_hub.models.Backbone.from_preset(str(folder))
@@ -81,11 +88,11 @@ def main(place):
     found = {"models": {}, "hub": {}}
     for folder in sorted((place / "models").iterdir()):
         paths = sorted((place / "inputs" / folder.name).iterdir())
-        cases, saved = [read_case(path) for path in paths], place / "saved" / folder.name
-        saved.mkdir(parents=True)
+        cases = [read_case(path) for path in paths]
         if folder.name.startswith("hub_"):
-            found["hub"][folder.name] = by_keras_hub(folder, cases) if HAS_HUB else None
-        found["models"][folder.name] = examine(folder, cases, saved)
+            found["hub"][folder.name] = examine_hub(folder, cases)
+        else:
+            found["models"][folder.name] = examine(folder, cases, place / "saved" / folder.name)
     found["refused"] = {path.name: refusal(path) for path in (place / "broken").iterdir()}
     found["modules"] = sorted({"torch", "optuna", "sqlalchemy"}.intersection(sys.modules))
     print(json.dumps(found))
