@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nas.exporters import export as export
     from nas.families import architecture as architecture
     from nas.finetuning import finetune as finetune
+    from nas.keras import load_keras as load_keras
     from nas.loading import load as load
     from nas.model import Model as Model
     from nas.model import build as build
@@ -36,6 +37,7 @@ _HOME = {
     "export": "nas.exporters",
     "finetune": "nas.finetuning",
     "load": "nas.loading",
+    "load_keras": "nas.keras",
     "open_study": "nas.study",
     "save": "nas.model",
     "search": "nas.driver",

@@ -18,7 +18,7 @@ LAYERS = (
     {"tasks", "artifact", "generation", "measure"},
     {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
-    {"executors", "model"},
+    {"executors", "model", "keras"},
     {"study"},
     {"loading"},
     {"exporters"},

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nas.artifact.manifest import WEIGHTS, Manifest, broken, file_path
-from nas.errors import ArtifactError
+from nas.artifact.header import FLOAT_BYTES, check_header
+from nas.artifact.manifest import WEIGHTS, Manifest, file_path
 from nas.families import module_class, shape_of
 from nas.records import Architecture, TaskSpec
 
-_FLOAT_BYTES = 4
 _ALIGNMENT = 64  # bytes; a cache line, so that vector loads from a mapped file are aligned
 
 
@@ -92,51 +90,8 @@ def _map_floats(
     folder: Path, path: Path, expected: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
     """Return all tensors of a file as views of one private map, in the order of the file."""
-    names = _check_header(folder, path, expected)
+    names = check_header(folder, path, expected)
     sizes = {name: math.prod(expected[name]) for name in names}
-    flat = torch.from_file(str(path), size=path.stat().st_size // _FLOAT_BYTES, dtype=torch.float32)
+    flat = torch.from_file(str(path), size=path.stat().st_size // FLOAT_BYTES, dtype=torch.float32)
     views = torch.split(flat[flat.numel() - sum(sizes.values()) :], list(sizes.values()))
     return {name: view.view(expected[name]) for name, view in zip(names, views, strict=True)}
-
-
-def _check_header(folder: Path, path: Path, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return the names by offset, once the file holds exactly the expected fp32 tensors.
-
-    `safe_open` itself refuses a header that is too long, offsets that overlap, leave a hole or
-    end beyond the file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            names: list[str] = file.offset_keys()
-            found = {
-                name: (part.get_dtype(), tuple(part.get_shape()))
-                for name, part in ((name, file.get_slice(name)) for name in names)
-            }
-    except (SafetensorError, OSError, ValueError) as error:
-        raise broken(folder, path.name, f"is not a whole safetensors file ({error})") from error
-    _compare(folder, path.name, found, expected)
-    if path.stat().st_size % _FLOAT_BYTES:
-        raise broken(folder, path.name, "has weights that are not aligned")
-    return names
-
-
-def _compare(
-    folder: Path,
-    name: str,
-    found: Mapping[str, tuple[str, tuple[int, ...]]],
-    expected: Mapping[str, tuple[int, ...]],
-) -> None:
-    """Raise where names, types or shapes differ from those of the architecture."""
-    problems: list[str] = []
-    problems += [f"lacks '{key}'" for key in expected if key not in found]
-    problems += [f"has an unexpected '{key}'" for key in found if key not in expected]
-    for key, (dtype, shape) in found.items():
-        if key in expected and (dtype, shape) != ("F32", expected[key]):
-            problems.append(f"'{key}' is {dtype} {shape}, expected F32 {expected[key]}")
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise _mismatch(folder, name, problems[0] + more)
-
-
-def _mismatch(folder: Path, name: str, problem: str) -> ArtifactError:
-    return broken(folder, name, f"{problem}: not the weights of the architecture in nas.json")
