@@ -44,13 +44,13 @@ def generate(
 
     Which model it is goes to standard error.
     """
-    from nas.artifact import is_model_folder
+    from nas.artifact import holds_model
     from nas.cli.show import find_candidate
     from nas.device import check_device_name
     from nas.loading import load, model_folder
 
     check_device_name(device)
-    if study is not None and candidate is None and is_model_folder(Path(study)):
+    if study is not None and candidate is None and holds_model(Path(study)):
         model, how = load(study, device=device), study
     else:
         found, how = find_study(study)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.families.blocks import draw_weights, drop
-from nas.families.gpt2.shape import LAYER_NORM_EPS, Gpt2Shape
+from nas.families.gpt2.shape import Gpt2Shape
 from nas.families.ops import attend, attend_fused
 from nas.records import TaskSpec
 
@@ -76,9 +76,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: Gpt2Shape) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_1 = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
         self.attn = Attention(shape)
-        self.ln_2 = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_2 = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
         self.mlp = FeedForward(shape.d_model, shape.d_ff)
 
     def forward(self, x_BTD: Tensor, kernel: str, share: float) -> Tensor:
@@ -101,7 +101,7 @@ class _Backbone(nn.Module):
         self.wte = nn.Embedding(spec.vocab_size, shape.d_model)
         self.wpe = nn.Embedding(spec.context, shape.d_model)
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
-        self.ln_f = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_f = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
 
 class Gpt2(nn.Module):

@@ -19,7 +19,7 @@ from nas.families.cpu_attention import add_attention
 from nas.families.cpu_feed_forward import add_feed_forward
 from nas.families.cpu_training import norm_project, trains_on_cpu
 from nas.families.fused import FusedLinear
-from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
+from nas.families.llama.shape import LlamaShape
 from nas.families.ops import (
     attend,
     rms_norm,
@@ -40,25 +40,26 @@ EMBEDDING_STD = 0.1
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned scale."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, eps: float) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        return rms_norm(x_BTD, self.weight, RMS_NORM_EPS)
+        return rms_norm(x_BTD, self.weight, self.eps)
 
 
 class Attention(nn.Module):
     """Causal grouped-query self-attention with rotary positions."""
 
-    def __init__(self, d_model: int, n_head: int, n_kv_head: int, head_dim: int) -> None:
+    def __init__(self, shape: LlamaShape, layer: int) -> None:
         super().__init__()
-        self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, head_dim
-        kv_width = n_kv_head * head_dim
-        parts = {"q_proj": n_head * head_dim, "k_proj": kv_width, "v_proj": kv_width}
-        self.fused = FusedLinear(self, d_model, parts)
-        self.o_proj = nn.Linear(n_head * head_dim, d_model, bias=False)
+        self.n_head, self.head_dim, self.theta = shape.n_head, shape.head_size, shape.rope_theta
+        width, kv_width = (n * self.head_dim for n in (self.n_head, shape.kv_heads[layer]))
+        parts = {"q_proj": width, "k_proj": kv_width, "v_proj": kv_width}
+        self.fused = FusedLinear(self, shape.d_model, parts)
+        self.o_proj = nn.Linear(width, shape.d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str) -> Tensor:
         """Mix the positions of whole sequences."""
@@ -72,7 +73,7 @@ class Attention(nn.Module):
         """Return `x + forward(norm(x))` by the `bmm` kernel, for training on a CPU."""
         fused, out = self.fused.weight, self.o_proj.weight
         return add_attention(
-            x_BTD, norm.weight, fused, out, self.n_head, ROPE_THETA, RMS_NORM_EPS, keep_BTD
+            x_BTD, norm.weight, fused, out, self.n_head, self.theta, norm.eps, keep_BTD
         )
 
     def step(
@@ -103,7 +104,7 @@ class FeedForward(nn.Module):
     def add_to(self, x_BTD: Tensor, norm: RMSNorm, keep_BTD: Tensor | None) -> Tensor:
         """Return `x + forward(norm(x))`, for training on a CPU."""
         fused, down = self.fused.weight, self.down_proj.weight
-        return add_feed_forward(x_BTD, norm.weight, fused, down, RMS_NORM_EPS, keep_BTD)
+        return add_feed_forward(x_BTD, norm.weight, fused, down, norm.eps, keep_BTD)
 
 
 class Block(nn.Module):
@@ -111,12 +112,10 @@ class Block(nn.Module):
 
     def __init__(self, shape: LlamaShape, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(
-            shape.d_model, shape.n_head, shape.kv_heads[layer], shape.head_size
-        )
+        self.self_attn = Attention(shape, layer)
         self.mlp = FeedForward(shape.d_model, shape.ff_widths[layer])
-        self.input_layernorm = RMSNorm(shape.d_model)
-        self.post_attention_layernorm = RMSNorm(shape.d_model)
+        self.input_layernorm = RMSNorm(shape.d_model, shape.norm_eps)
+        self.post_attention_layernorm = RMSNorm(shape.d_model, shape.norm_eps)
 
     def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str, drop: float) -> Tensor:
         """Return the layer's output for whole sequences."""
@@ -153,7 +152,7 @@ class _Backbone(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
-        self.norm = RMSNorm(shape.d_model)
+        self.norm = RMSNorm(shape.d_model, shape.norm_eps)
 
 
 class Llama(nn.Module):
@@ -176,7 +175,7 @@ class Llama(nn.Module):
         self.model = _Backbone(shape, spec.vocab_size)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.d_model, spec.vocab_size, bias=False)
-        self._angles = rotary_angles(spec.context, shape.head_size, ROPE_THETA)
+        self._angles = rotary_angles(spec.context, shape.head_size, shape.rope_theta)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of each next token, shape (B, T, V)."""
@@ -185,7 +184,8 @@ class Llama(nn.Module):
         for block in self.model.layers:
             x_BTD = block(x_BTD, angles_TP, self.kernel, self.dropout)
         if trains_on_cpu(x_BTD):
-            return norm_project(x_BTD, self.model.norm.weight, self.output_weight, RMS_NORM_EPS)
+            norm = self.model.norm
+            return norm_project(x_BTD, norm.weight, self.output_weight, norm.eps)
         return F.linear(self.model.norm(x_BTD), self.output_weight)
 
     def step(
@@ -219,7 +219,7 @@ class Llama(nn.Module):
         if len(self._angles) < end or self._angles.device != device:
             longest = max(end, self.spec.context)
             with torch.inference_mode(False):  # training may read them later
-                angles = rotary_angles(longest, self.shape.head_size, ROPE_THETA)
+                angles = rotary_angles(longest, self.shape.head_size, self.shape.rope_theta)
             self._angles = angles.to(device)
         return self._angles[start:end]
 
