@@ -46,6 +46,15 @@ def search(
             help="The search space: a file or a name; see: nas spaces.", show_default=False
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The shape to beat is that of this model: a model folder, ours or a stock one of "
+            "transformers. It is trained from nothing, as every candidate is.",
+            show_default=False,
+        ),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +117,7 @@ def search(
         "task.name": task,
         "task.data": data,
         "space": space,
+        "reference": reference,
         "strategy": strategy,
         "stop.candidates": candidates,
         "stop.minutes": minutes,
