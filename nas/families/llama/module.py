@@ -16,6 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.families.cpu_attention import add_attention
+from nas.families.cpu_decoding import (
+    append,
+    attend_one,
+    decodes_on_cpu,
+    rms_normed,
+    rotate_one,
+    turn_of,
+)
 from nas.families.cpu_feed_forward import add_feed_forward
 from nas.families.cpu_training import norm_project, trains_on_cpu
 from nas.families.fused import FusedLinear
@@ -87,6 +95,19 @@ class Attention(nn.Module):
         mixed = attend(q, k, v, causal=True)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), (k, v)
 
+    def add_next(
+        self, x_D: Tensor, norm: RMSNorm, turn: tuple[Tensor, Tensor], past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Return `x + step(norm(x))` of one position, and all keys and values so far."""
+        product = torch.mv(self.fused.weight, rms_normed(x_D, norm.weight, norm.eps))
+        heads = product.view(-1, self.head_dim)
+        last = len(heads) - (len(heads) - self.n_head) // 2  # of queries and keys
+        turned = rotate_one(heads[:last], turn)
+        k = append(past and past[0], turned[self.n_head :])
+        v = append(past and past[1], heads[last:])
+        mixed = attend_one(turned[: self.n_head], k, v)
+        return torch.addmv(x_D, self.o_proj.weight, mixed), (k, v)
+
 
 class FeedForward(nn.Module):
     """The SwiGLU feed-forward."""
@@ -105,6 +126,12 @@ class FeedForward(nn.Module):
         """Return `x + forward(norm(x))`, for training on a CPU."""
         fused, down = self.fused.weight, self.down_proj.weight
         return add_feed_forward(x_BTD, norm.weight, fused, down, norm.eps, keep_BTD)
+
+    def add_next(self, x_D: Tensor, norm: RMSNorm) -> Tensor:
+        """Return `x + forward(norm(x))` of one position."""
+        product = torch.mv(self.fused.weight, rms_normed(x_D, norm.weight, norm.eps))
+        gate, up = product.chunk(2)
+        return torch.addmv(x_D, self.down_proj.weight, F.silu(gate).mul_(up))
 
 
 class Block(nn.Module):
@@ -139,6 +166,13 @@ class Block(nn.Module):
         mixed, present = self.self_attn.step(self.input_layernorm(x_BTD), angles_TP, past)
         x_BTD = x_BTD + mixed
         return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD)), present
+
+    def step_one(
+        self, x_D: Tensor, turn: tuple[Tensor, Tensor], past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Return what `step` does of one position of one text on a CPU."""
+        x_D, present = self.self_attn.add_next(x_D, self.input_layernorm, turn, past)
+        return self.mlp.add_next(x_D, self.post_attention_layernorm), present
 
 
 def _keep_factors(x_BTD: Tensor, drop: float) -> Tensor | None:
@@ -200,12 +234,25 @@ class Llama(nn.Module):
         start = past[0][0].shape[2] if past else 0
         x_BTD = self.model.embed_tokens(ids_BT)
         angles_TP = self._angles_at(start, ids_BT.shape[1], x_BTD.device)
+        if decodes_on_cpu(x_BTD):
+            return self._step_one(x_BTD.flatten(), angles_TP, past)
         present = []
         for index, block in enumerate(self.model.layers):
             assert isinstance(block, Block)
             x_BTD, kept = block.step(x_BTD, angles_TP, past[index] if past else None)
             present.append(kept)
         return F.linear(self.model.norm(x_BTD), self.output_weight), present
+
+    def _step_one(
+        self, x_D: Tensor, angles_1P: Tensor, past: list[LayerCache] | None
+    ) -> tuple[Tensor, list[LayerCache]]:
+        turn, present, norm = turn_of(angles_1P), [], self.model.norm
+        for index, block in enumerate(self.model.layers):
+            assert isinstance(block, Block)
+            x_D, kept = block.step_one(x_D, turn, past[index] if past else None)
+            present.append(kept)
+        logits_V = torch.mv(self.output_weight, rms_normed(x_D, norm.weight, norm.eps))
+        return logits_V[None, None], present
 
     @property
     def output_weight(self) -> Tensor:
