@@ -75,9 +75,9 @@ def native_of(config: NativeConfig) -> Native:
             config.refuse(name, f"it means {what}")
     native: Native = import_row(MODEL_TYPES[kind])
     known = (*native.classes, *native.headless)
-    for name in config.value("architectures") or ():
-        if name not in known:
-            config.refuse("architectures", f"expected one of {', '.join(known)}")
+    classes = config.value("architectures") or []
+    if not isinstance(classes, list) or any(name not in known for name in classes):
+        config.refuse("architectures", f"expected a list of {' or '.join(known)}")
     return native
 
 
@@ -105,12 +105,13 @@ class NativeConfig:
         """Return what stands under a key, unchecked."""
         return self._plain.get(name, default)
 
-    def integer(self, name: str, default: int | None = None) -> int:
+    def integer(self, name: str, default: int | None = None, *, maximum: int = 1 << 62) -> int:
         """Return a whole number above 0; `default` where there is none or null."""
         value = self.value(name)
         value = default if value is None else value
-        if type(value) is not int or value < 1:
-            self.refuse(name, "expected an integer >= 1")
+        if type(value) is not int or not 1 <= value <= maximum:
+            most = f" to {maximum}" if maximum < 1 << 62 else " or more"
+            self.refuse(name, f"expected an integer 1{most}")
         return value
 
     def number(self, name: str, default: float) -> float:
@@ -157,9 +158,7 @@ class NativeConfig:
         names = self.value("id2label")
         count = self.value("num_labels")
         if names is None:
-            count = self.integer("num_labels", 2)
-            if count > MAX_LABELS:
-                self.refuse("num_labels", f"expected at most {MAX_LABELS}")
+            count = self.integer("num_labels", 2, maximum=MAX_LABELS)
             names = {str(number): f"LABEL_{number}" for number in range(count)}
         if not isinstance(names, Mapping) or set(names) != {str(n) for n in range(len(names))}:
             self.refuse("id2label", "expected a name for each class 0, 1, ...")

@@ -3,10 +3,11 @@
     python tests/benchmarks/generation.py --tokens 96 --repeats 7
     python tests/benchmarks/generation.py FOLDER
 
-Both write the same tokens (at most --tokens) after the same prompt, keys and values cached, taking turns in this
-process. Tokens a second are medians, of wall and of CPU time; a ratio above 1 means that nas is
-faster. Without a folder three fresh models are written: a llama of 1 and one of 30 million
-parameters, and a gpt2. A large model is bound by reading its weights, once a token, in both.
+Both write the same tokens, at most --tokens, after the same prompt, keys and values cached, taking
+turns in this process. Tokens a second are medians, of wall and of CPU time; a ratio above 1 means
+that nas is faster. Without a folder three fresh models are written: a llama of 1 and one of 30
+million parameters, and a gpt2. A large model is bound by reading its weights, once a token, in
+both.
 """
 
 from __future__ import annotations

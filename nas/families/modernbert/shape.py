@@ -199,7 +199,8 @@ def _read(config: NativeConfig) -> tuple[ModernBertShape, TaskSpec]:
     for name in ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"):
         config.must(name, False, default=False)
     config.must("classifier_pooling", "cls", "mean", default="cls")
-    vocab_size, n_layer = config.integer("vocab_size"), config.integer("num_hidden_layers")
+    vocab_size = config.integer("vocab_size")
+    n_layer = config.integer("num_hidden_layers", maximum=LIMITS["n_layer"])
     shape = ModernBertShape(
         n_layer=n_layer,
         d_model=config.integer("hidden_size"),
