@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
+from nas.artifact import (
+    Manifest,
+    is_model_folder,
+    is_stock_folder,
+    read_manifest,
+    verify_files,
+)
 from nas.artifact.golden import verify_golden
 from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, TOKENIZER_FILES, file_path
+from nas.artifact.stock import read_stock
+from nas.artifact.stock_weights import read_stock_network
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
-from nas.device import resolve_device
+from nas.device import resolve_device, resolve_dtype
 from nas.errors import ArtifactError, InputError, ShapeError
 from nas.families import shape_of
 from nas.generation import Sampling, generate_ids
@@ -258,13 +266,22 @@ class Model(nn.Module):
 
 
 def load_folder(
-    folder: str | Path, *, device: str = "auto", verify: bool = False, trust: bool = False
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "float32",
+    labels: Sequence[str] | None = None,
+    verify: bool = False,
+    trust: bool = False,
 ) -> Model:
     """Return the model of a folder, in eval mode.
 
     Args:
-        folder: A model folder.
+        folder: A model folder, or a stock transformers folder of a family that we know.
         device: auto (the best one), cpu, cuda, cuda:N or mps.
+        dtype: Of the weights: float32, bfloat16 or float16.
+        labels: Of a stock folder without a classification head: names of the classes of a new
+            one, to be fine-tuned.
         verify: Also compare every file's hash, and the logits of a stored input.
         trust: Whether a family of the user's own may be imported, which runs its code.
 
@@ -272,15 +289,24 @@ def load_folder(
         ArtifactError: If the folder is incomplete, altered or not a model folder, or it needs
             `trust`.
         DeviceError: If the device is unknown or not here.
+        InputError: If the dtype is unknown, or labels are given to a model that needs none.
     """
-    folder, place = Path(folder), resolve_device(device)
+    folder, place, kind = Path(folder), resolve_device(device), resolve_dtype(dtype)
+    if is_stock_folder(folder):
+        if verify:
+            raise InputError(f"{folder}: verify: it has no nas.json with hashes to compare with")
+        stock = read_stock(folder, labels)
+        network = read_stock_network(folder, stock, kind)
+        return Model(network, stock.manifest, folder).to(place).eval()
     manifest = read_manifest(folder, trust=trust)
+    if labels is not None:
+        raise InputError(f"{folder}: labels: the model has its own; fine-tune it for others")
     if verify:
         verify_files(folder, manifest)
     model = Model(read_network(folder, manifest), manifest, folder).to(place).eval()
     if verify:
         verify_golden(model, folder, manifest)
-    return model
+    return model.to(kind)
 
 
 def build(architecture: Architecture, task_spec: TaskSpec, *, seed: int = 0) -> Model:

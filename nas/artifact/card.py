@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nas.artifact.manifest import Manifest
 from nas.families import shape_of
+from nas.families.constants import constants_of
 from nas.plugins import is_own
 from nas.records import TaskSpec
 
@@ -86,10 +87,11 @@ def _sizes(spec: TaskSpec) -> str:
 
 def _shape_table(manifest: Manifest) -> str:
     shape = shape_of(manifest.architecture)
+    hidden = constants_of(type(shape)) - set(manifest.architecture.shape)
     rows = [
         f"| {field.name} | {_cell(getattr(shape, field.name))} |"
         for field in dataclasses.fields(shape)  # type: ignore[arg-type]  # every Shape is a dataclass
-        if getattr(shape, field.name) is not None
+        if getattr(shape, field.name) is not None and field.name not in hidden
     ]
     return "\n".join(["## Shape", "", "| field | value |", "|---|---|", *rows])
 

@@ -164,7 +164,7 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         if is_own(manifest.architecture.family):
             _check_own(folder, manifest.architecture.family, trust)
         shape_of(manifest.architecture)
-        _check_task_spec(manifest.task_spec)
+        check_task_spec(manifest.task_spec)
     except ArtifactError:
         raise
     except (TypeError, OverflowError, InputError) as error:
@@ -181,7 +181,7 @@ def file_path(folder: Path, manifest: Manifest, name: str) -> Path:
     """
     if name not in manifest.files:
         raise broken(folder, MANIFEST, f"names no file '{name}'")
-    path = _inside(folder, name)
+    path = inside(folder, name)
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -235,7 +235,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"{folder}: not a complete model folder: it has no {MANIFEST}, which is written last"
         )
     try:
-        with _inside(folder, MANIFEST).open("rb") as file:
+        with inside(folder, MANIFEST).open("rb") as file:
             content = file.read(MAX_MANIFEST_BYTES + 1)
         if len(content) > MAX_MANIFEST_BYTES:
             raise broken(folder, MANIFEST, f"is larger than {MAX_MANIFEST_BYTES} bytes")
@@ -255,7 +255,12 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file within a folder, reached over no link.
+
+    Raises:
+        ArtifactError: If the name leads out of the folder, or there is no such file.
+    """
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
         raise broken(folder, MANIFEST, f"names a file outside the folder: {name!r}")
@@ -269,7 +274,12 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _check_task_spec(spec: TaskSpec) -> None:
+def check_task_spec(spec: TaskSpec) -> None:
+    """Check a task spec that a folder states.
+
+    Raises:
+        InputError: If a size is absurd, or the parts contradict each other.
+    """
     if spec.head not in HEADS:
         raise InputError(f"task_spec.head: got '{spec.head}', expected one of {', '.join(HEADS)}")
     is_image = spec.head == "classify_image"

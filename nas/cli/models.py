@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,22 +35,15 @@ def open_model(what: str | None, candidate: str | None, device: str) -> tuple[Mo
         ArtifactError: If its folder is incomplete or altered.
         DeviceError: If the device is unknown or not here.
     """
+    from nas.artifact import holds_model
     from nas.cli.show import find_candidate
     from nas.device import check_device_name
     from nas.loading import load, model_folder
 
     check_device_name(device)
-    if what is not None and candidate is None and _is_folder_of_model(what):
+    if what is not None and candidate is None and holds_model(Path(what)):
         return load(what, device=device), what
     found, how = find_study(what)
     row = found.best() if candidate is None else find_candidate(found, candidate)
     folder = model_folder(found, row)
     return load(folder, device=device), f"{how}, #{row.number}: {shown_path(folder)}"
-
-
-def _is_folder_of_model(what: str) -> bool:
-    """Say whether a folder holds a model, ours or one that transformers wrote."""
-    return any(
-        os.path.isfile(Path(what, name))  # noqa: PTH113 - False, not an error, for odd names
-        for name in ("nas.json", "config.json")
-    )

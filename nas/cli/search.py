@@ -45,6 +45,15 @@ def search(
             help="The search space: a file or a name; see: nas spaces.", show_default=False
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The shape to beat is that of this model: a model folder, ours or a stock one of "
+            "transformers. It is trained from nothing, as every candidate is.",
+            show_default=False,
+        ),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +116,7 @@ def search(
         "task.name": task,
         "task.data": data,
         "space": space,
+        "reference": reference,
         "strategy": strategy,
         "stop.candidates": candidates,
         "stop.minutes": minutes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from nas.config.records import (
@@ -28,12 +29,20 @@ from nas.config.records import (
 from nas.data.request import Option, OptionValue
 from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
-from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
+from nas.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    InputError,
+    NotFoundError,
+    ShapeError,
+)
 from nas.families import shape_class
 from nas.measure import DEFAULT_BATCH, why_not
 from nas.plugins import is_own, resolve
 from nas.records import PHASES, WRITING_HEADS, TaskSpec
-from nas.space import SearchSpace, load_space
+from nas.space import SearchSpace, load_space, with_reference
 from nas.tasks import SPECIAL_FIELDS, Task, task_class
 from nas.yaml_strict import Reader
 
@@ -116,6 +125,16 @@ def config_from_plain(
 
 
 def _read_space(reader: Reader) -> SearchSpace:
+    space = _read_space_alone(reader)
+    if reader.value("reference", default=None) is None:
+        return space
+    try:
+        return with_reference(space, Path(reader.text("reference")))
+    except (ArtifactError, ShapeError) as error:
+        reader.fail("reference", str(error))
+
+
+def _read_space_alone(reader: Reader) -> SearchSpace:
     given = reader.value("space", expected="a search space: a name, a file or a mapping")
     if isinstance(given, Mapping):
         return SearchSpace.from_plain(given, where=f"{reader.where}: space", name="inline")

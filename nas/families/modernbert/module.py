@@ -17,9 +17,6 @@ from torch import Tensor, nn
 
 from nas.families.blocks import CLASSIFIER_STD, draw_weights, drop
 from nas.families.modernbert.shape import (
-    GLOBAL_THETA,
-    LOCAL_THETA,
-    NORM_EPS,
     ModernBertShape,
     local_block,
     local_scores,
@@ -31,8 +28,8 @@ from nas.records import TaskSpec
 class Norm(nn.LayerNorm):
     """A layer norm without bias."""
 
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, eps=NORM_EPS, bias=False)
+    def __init__(self, shape: ModernBertShape) -> None:
+        super().__init__(shape.d_model, eps=shape.norm_eps, bias=False)
 
 
 class Attention(nn.Module):
@@ -156,9 +153,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: ModernBertShape, layer: int) -> None:
         super().__init__()
-        self.attn_norm = Norm(shape.d_model) if layer else nn.Identity()
+        self.attn_norm = Norm(shape) if layer else nn.Identity()
         self.attn = Attention(shape, layer)
-        self.mlp_norm = Norm(shape.d_model)
+        self.mlp_norm = Norm(shape)
         self.mlp = GeGlu(shape.d_model, shape.d_ff)
 
     def forward(
@@ -178,10 +175,10 @@ class Block(nn.Module):
 class Embeddings(nn.Module):
     """Tokens, normalised."""
 
-    def __init__(self, vocab_size: int, d_model: int) -> None:
+    def __init__(self, vocab_size: int, shape: ModernBertShape) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(vocab_size, d_model)
-        self.norm = Norm(d_model)
+        self.tok_embeddings = nn.Embedding(vocab_size, shape.d_model)
+        self.norm = Norm(shape)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the first block's input, (B, T, D)."""
@@ -190,12 +187,12 @@ class Embeddings(nn.Module):
 
 
 class Head(nn.Module):
-    """What the mean of a text's tokens passes before it is classified."""
+    """What the pooled vector of a text passes before it is classified."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, shape: ModernBertShape) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, d_model, bias=False)
-        self.norm = Norm(d_model)
+        self.dense = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.norm = Norm(shape)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Map the pooled vectors."""
@@ -208,9 +205,9 @@ class _Backbone(nn.Module):
 
     def __init__(self, shape: ModernBertShape, spec: TaskSpec) -> None:
         super().__init__()
-        self.embeddings = Embeddings(spec.vocab_size, shape.d_model)
+        self.embeddings = Embeddings(spec.vocab_size, shape)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
-        self.final_norm = Norm(shape.d_model)
+        self.final_norm = Norm(shape)
 
 
 class ModernBert(nn.Module):
@@ -231,7 +228,7 @@ class ModernBert(nn.Module):
         self.shape, self.spec = shape, spec
         self.kernel, self.dropout = "sdpa", 0.0
         self.model = _Backbone(shape, spec)
-        self.head = Head(shape.d_model)
+        self.head = Head(shape)
         self.classifier = nn.Linear(shape.d_model, spec.n_class)
         self._angles: dict[float, Tensor] = {}
 
@@ -239,13 +236,14 @@ class ModernBert(nn.Module):
         """Return the logits of each text's classes, shape (B, C)."""
         x_BTD = self.model.embeddings(ids_BT)
         length, device = ids_BT.shape[1], x_BTD.device
-        thetas = {0: GLOBAL_THETA, self.shape.window: LOCAL_THETA}
+        thetas = {0: self.shape.global_theta, self.shape.window: self.shape.local_theta}
         angles = {window: self._angles_of(t, length, device) for window, t in thetas.items()}
         for block in self.model.layers:
             assert isinstance(block, Block)
             turn = angles[block.attn.window]
             x_BTD = block(x_BTD, turn, mask_BT, self.kernel, self.dropout)
-        pooled_BD = self.head(_mean(self.model.final_norm(x_BTD), mask_BT))
+        x_BTD = self.model.final_norm(x_BTD)
+        pooled_BD = self.head(x_BTD[:, 0] if self.shape.first_token else _mean(x_BTD, mask_BT))
         logits: Tensor = self.classifier(drop(pooled_BD, self.dropout, self.training))
         return logits
 
