@@ -1,8 +1,8 @@
 """The README's code blocks run as they stand, in order, in one folder.
 
 A block under `<!-- test: run -->` is run, one under `<!-- test: file NAME -->` is written to that
-file, one under `<!-- test: keras -->` is run by itself where there is TensorFlow. The budget is small
-because the folder has study files of its own.
+file, one under `<!-- test: keras -->` is run by itself where there is TensorFlow. The budget is
+small because the folder has study files of its own.
 """
 
 import os
