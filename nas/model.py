@@ -94,18 +94,18 @@ class Model(nn.Module):
         """The folder's tokenizer, read when first asked for; None if there is none.
 
         Raises:
-            ArtifactError: If the file is missing or damaged.
+            ArtifactError: If the file is missing or damaged, or has more tokens than the model.
         """
         name = TOKENIZER_FILES[0]
         if self.folder is None or name not in self.manifest.files:
             return None
-        from tokenizers import Tokenizer
-
-        path = file_path(self.folder, self.manifest, name)
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
+        tokenizer = read_tokenizer(self.folder, file_path(self.folder, self.manifest, name))
+        if tokenizer.get_vocab_size() > self.task_spec.vocab_size:
+            raise broken(
+                self.folder,
+                name,
+                f"has {tokenizer.get_vocab_size()} tokens, the model {self.task_spec.vocab_size}",
+            )
         # As in `tokenizer_config.json`: only a prompt to go on with may have special tokens.
         tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
         return tokenizer

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from nas.artifact.manifest import GOLDEN, Manifest, broken, file_path
+from nas.artifact.folder import broken
+from nas.artifact.manifest import GOLDEN, Manifest, file_path
+from nas.artifact.weights import Tensors, read_header
 from nas.records import TaskSpec
 
+INPUTS = {
+    "causal_lm": ("ids",),
+    "classify": ("ids", "mask"),
+    "classify_image": ("pixels",),
+    "seq2seq": ("ids", "mask", "decoder_ids"),
+}
+_MAX_ROWS = 2
 _MAX_TOKENS = 16
 _LOGITS = "logits"
 
@@ -71,28 +80,36 @@ def _ids(spec: TaskSpec, *, rows: int) -> Tensor:
 
 
 def _read(folder: Path, manifest: Manifest) -> tuple[dict[str, Tensor], Tensor]:
-    path, expected = file_path(folder, manifest, GOLDEN), golden_inputs(manifest.task_spec)
-    try:
-        with safe_open(path, framework="pt") as file:
-            inputs = {name: file.get_tensor(name) for name in expected}
-            logits = file.get_tensor(_LOGITS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise broken(folder, GOLDEN, f"is not a whole safetensors file ({error})") from error
-    for name, example in expected.items():
-        _check_input(folder, name, inputs[name], example, manifest.task_spec)
+    """Return inputs and logits, once the header says that a network could take and make them."""
+    path, spec = file_path(folder, manifest, GOLDEN), manifest.task_spec
+    found, kinds = read_header(folder, path), INPUTS[spec.head]
+    if sorted(found) != sorted([*kinds, _LOGITS]) or found[_LOGITS][0] != "F32":
+        names = ", ".join([*kinds, _LOGITS])
+        raise broken(folder, GOLDEN, f"has {', '.join(found) or 'nothing'}, expected {names}")
+    for name in kinds:
+        _check_shape(folder, name, found, spec)
+    with safe_open(path, framework="pt") as file:
+        inputs = {name: file.get_tensor(name) for name in kinds}
+        logits = file.get_tensor(_LOGITS)
+    for name, ids in inputs.items():
+        highest = 1 if name == "mask" else spec.vocab_size - 1
+        if name != "pixels" and not 0 <= int(ids.min()) <= int(ids.max()) <= highest:
+            raise broken(folder, GOLDEN, f"has {name} outside 0 to {highest}")
     return inputs, logits
 
 
-def _check_input(folder: Path, name: str, found: Tensor, example: Tensor, spec: TaskSpec) -> None:
-    """Raise where a stored input is none that the network could take."""
-    if found.dtype != example.dtype or found.ndim != example.ndim or not found.numel():
-        raise broken(
-            folder, GOLDEN, f"has {name} {tuple(found.shape)} that are no input of the model"
-        )
-    if found.ndim == 2 and found.shape[1] > spec.context:
+def _check_shape(folder: Path, name: str, found: Tensors, spec: TaskSpec) -> None:
+    """Raise where a stored input is none that the network could take, or is large."""
+    dtype, shape = found[name]
+    wanted, ndim = ("F32", 4) if name == "pixels" else ("I64", 2)
+    rows = found[next(iter(INPUTS[spec.head]))][1][:1]
+    if dtype != wanted or len(shape) != ndim or 0 in shape or shape[:1] != rows:
+        raise broken(folder, GOLDEN, f"has {name} {shape} that are no input of the model")
+    if name == "pixels" and shape[1:] != (spec.n_channel, spec.image_size, spec.image_size):
+        raise broken(folder, GOLDEN, f"has {name} {shape} of another image size")
+    if name == "mask" and shape != found["ids"][1]:
+        raise broken(folder, GOLDEN, f"has a mask {shape} for ids {found['ids'][1]}")
+    if name != "pixels" and shape[1] > spec.context:
         raise broken(folder, GOLDEN, f"has {name} beyond the context of {spec.context}")
-    if name == "pixels" and found.shape[1:] != example.shape[1:]:
-        raise broken(folder, GOLDEN, f"has {name} {tuple(found.shape)} of another image size")
-    highest = 1 if name == "mask" else spec.vocab_size - 1
-    if name != "pixels" and not 0 <= int(found.min()) <= int(found.max()) <= highest:
-        raise broken(folder, GOLDEN, f"has {name} outside 0 to {highest}")
+    if shape[0] > _MAX_ROWS or (name != "pixels" and shape[1] > _MAX_TOKENS):
+        raise broken(folder, GOLDEN, f"has {name} {shape}, more than is run to verify a model")

@@ -8,13 +8,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from nas.artifact.folder import broken, plain_file, read_json
 from nas.errors import ArtifactError, InputError, NotFoundError
-from nas.families import shape_class, shape_of
+from nas.families import cost_of, shape_class, shape_of
 from nas.plugins import is_own
 from nas.records import (
     HEADS,
+    LONG_INPUTS,
     Architecture,
     Evaluation,
     Job,
@@ -33,8 +35,12 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
 PADDED = "exports/hf-padded"
 
-# A folder's numbers are untrusted: nothing beyond these is read or built.
-MAX_MANIFEST_BYTES = 1 << 20
+# A folder's numbers are untrusted: nothing beyond these is read or built (`folder` bounds
+# nas.json itself, each family its shapes).
+MAX_FILE_BYTES = 1 << 36  # 64 GiB: weights of 17 billion parameters
+MAX_TEXT_BYTES = 1 << 26  # 64 MiB: a vocabulary of millions
+TEXT_ENDINGS = (".json", ".md")
+WEIGHT_BYTES = 4  # fp32
 MAX_VOCAB_SIZE = 1 << 24
 MAX_CONTEXT = 1 << 20
 MAX_IMAGE_SIZE = 1 << 13
@@ -118,23 +124,23 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
-        ArtifactError: If it is missing, unreadable, of a newer version or describes no model.
+        ArtifactError: If it is missing, unreadable, of a newer version, describes no model, or
+            claims sizes beyond the bounds of this module or more weights than its file can hold.
     """
-    plain = _read_json(folder)
-    version = plain.pop("format_version", None)
-    if type(version) is not int or version < 1:
-        raise broken(folder, MANIFEST, f"format_version: got {version!r}, expected an integer >= 1")
-    if version > FORMAT_VERSION:
+    if not is_model_folder(folder):
         raise ArtifactError(
-            f"{folder / MANIFEST}: format_version {version} is newer than this nas, which reads "
-            f"up to {FORMAT_VERSION}; upgrade with: pip install --upgrade transformer-nas"
+            f"{folder}: not a complete model folder: it has no {MANIFEST}, which is written last"
         )
+    plain = read_json(folder, MANIFEST)
+    _check_version(folder, plain.pop("format_version", None))
     try:
         manifest = from_plain(Manifest, plain)
         if is_own(manifest.architecture.family):
             _check_own(folder, manifest.architecture.family, trust)
-        shape_of(manifest.architecture)
         _check_task_spec(manifest.task_spec)
+        _check_recipe(manifest.recipe)
+        _check_files(manifest.files)
+        _check_shape(manifest)
     except ArtifactError:
         raise
     except (TypeError, OverflowError, InputError) as error:
@@ -151,11 +157,7 @@ def file_path(folder: Path, manifest: Manifest, name: str) -> Path:
     """
     if name not in manifest.files:
         raise broken(folder, MANIFEST, f"names no file '{name}'")
-    path = _inside(folder, name)
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise broken(folder, name, f"cannot be read ({error.strerror})") from error
+    path, size = plain_file(folder, name)
     expected = manifest.files[name].bytes
     if size != expected:
         raise broken(folder, name, f"has {size} bytes, expected {expected}")
@@ -181,10 +183,14 @@ def file_info(path: Path) -> FileInfo:
     return FileInfo(bytes=path.stat().st_size, sha256=digest.hexdigest())
 
 
-def broken(folder: Path, name: str, problem: str) -> ArtifactError:
-    """Return the error that names a file of a model folder and what is wrong with it."""
-    line = " ".join(problem.split())  # a library's message may have several lines
-    return ArtifactError(f"{folder / name}: {line}; restore the folder from its source")
+def _check_version(folder: Path, version: object) -> None:
+    if type(version) is not int or version < 1:
+        raise broken(folder, MANIFEST, f"format_version: got {version!r}, expected an integer >= 1")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: format_version {version} is newer than this nas, which reads "
+            f"up to {FORMAT_VERSION}; upgrade with: pip install --upgrade transformer-nas"
+        )
 
 
 def _check_own(folder: Path, family: str, trust: bool) -> None:
@@ -199,49 +205,44 @@ def _check_own(folder: Path, family: str, trust: bool) -> None:
         raise ArtifactError(f"{folder}: its family {error}") from error
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    if not is_model_folder(folder):
-        raise ArtifactError(
-            f"{folder}: not a complete model folder: it has no {MANIFEST}, which is written last"
+def _check_shape(manifest: Manifest) -> None:
+    """Raise where the family has no such shape or head, or the weights file is too short for it."""
+    shape, spec = shape_of(manifest.architecture), manifest.task_spec
+    if spec.head not in shape.heads:
+        raise InputError(
+            f"family '{shape.family}' has no head '{spec.head}'; "
+            f"it has {', '.join(sorted(shape.heads))}"
         )
-    try:
-        with _inside(folder, MANIFEST).open("rb") as file:
-            content = file.read(MAX_MANIFEST_BYTES + 1)
-        if len(content) > MAX_MANIFEST_BYTES:
-            raise broken(folder, MANIFEST, f"is larger than {MAX_MANIFEST_BYTES} bytes")
-        plain = json.loads(content, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise broken(folder, MANIFEST, f"cannot be read ({error.strerror})") from error
-    except ArtifactError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise broken(folder, MANIFEST, f"is not JSON ({error})") from error
-    if not isinstance(plain, dict):
-        raise broken(folder, MANIFEST, f"expected a mapping, got {type(plain).__name__}")
-    return plain
+    columns = cost_of(manifest.architecture, spec, context=1, batch=1)
+    for name, least in shape.least.items():
+        if columns[name] < least:
+            raise InputError(f"the shape has {name} {columns[name]:g}, expected {least:g} or more")
+    needed, there = WEIGHT_BYTES * int(columns["params"]), manifest.files.get(WEIGHTS)
+    if there is not None and there.bytes < needed:
+        raise InputError(
+            f"its architecture has {needed} bytes of weights, {WEIGHTS} only {there.bytes}"
+        )
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+def _check_files(files: Mapping[str, FileInfo]) -> None:
+    for name, info in files.items():
+        limit = MAX_TEXT_BYTES if name.endswith(TEXT_ENDINGS) else MAX_FILE_BYTES
+        if not 0 <= info.bytes <= limit:
+            raise InputError(f"files: '{name}' has {info.bytes} bytes, expected 0 to {limit}")
 
 
-def _inside(folder: Path, name: str) -> Path:
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
-        raise broken(folder, MANIFEST, f"names a file outside the folder: {name!r}")
-    path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise broken(folder, name, "is a link; links are not followed")
-    if not path.is_file():
-        raise broken(folder, name, "is missing" if not path.exists() else "is not a file")
-    return path
+def _check_recipe(recipe: Recipe | None) -> None:
+    for name in ("context", "batch"):
+        if recipe is not None and getattr(recipe, name) < 1:
+            raise InputError(f"recipe.{name}: got {getattr(recipe, name)}, expected 1 or more")
 
 
 def _check_task_spec(spec: TaskSpec) -> None:
     if spec.head not in HEADS:
         raise InputError(f"task_spec.head: got '{spec.head}', expected one of {', '.join(HEADS)}")
+    if spec.long_inputs not in LONG_INPUTS:
+        allowed = ", ".join(LONG_INPUTS)
+        raise InputError(f"task_spec.long_inputs: got '{spec.long_inputs}', expected {allowed}")
     is_image = spec.head == "classify_image"
     least = 0 if is_image else 1
     for name, low, limit in (
