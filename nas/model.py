@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
 from nas.artifact.golden import verify_golden
-from nas.artifact.manifest import PROCESSOR_FILES, TOKENIZER_FILES, file_path
+from nas.artifact.manifest import PROCESSOR_FILES, file_path
+from nas.artifact.tokenizer import read_tokenizer, tokenizer_errors
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
 from nas.device import resolve_device
@@ -94,21 +95,9 @@ class Model(nn.Module):
         """The folder's tokenizer, read when first asked for; None if there is none.
 
         Raises:
-            ArtifactError: If the file is missing or damaged, or has more tokens than the model.
+            ArtifactError: If the file is missing or damaged.
         """
-        name = TOKENIZER_FILES[0]
-        if self.folder is None or name not in self.manifest.files:
-            return None
-        tokenizer = read_tokenizer(self.folder, file_path(self.folder, self.manifest, name))
-        if tokenizer.get_vocab_size() > self.task_spec.vocab_size:
-            raise broken(
-                self.folder,
-                name,
-                f"has {tokenizer.get_vocab_size()} tokens, the model {self.task_spec.vocab_size}",
-            )
-        # As in `tokenizer_config.json`: only a prompt to go on with may have special tokens.
-        tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
-        return tokenizer
+        return None if self.folder is None else read_tokenizer(self.folder, self.manifest)
 
     def generate(
         self,
@@ -149,7 +138,9 @@ class Model(nn.Module):
         begun = self._check_ids(ids) or [self._begin()]
         ids += generate_ids(self.network, begun, self.task_spec, sampling, max_new_tokens)
         if isinstance(prompt, str):
-            return self._need_tokenizer().decode(ids, skip_special_tokens=True)
+            tokenizer = self._need_tokenizer()
+            with tokenizer_errors(self.folder or Path()):
+                return tokenizer.decode(ids, skip_special_tokens=True)
         if isinstance(prompt, Tensor):
             return torch.tensor(ids, device=prompt.device).view(*prompt.shape[:-1], -1)
         return ids
@@ -164,7 +155,9 @@ class Model(nn.Module):
 
     def _prompt_ids(self, prompt: str | list[int] | Tensor) -> list[int]:
         if isinstance(prompt, str):
-            return list(self._need_tokenizer().encode(_valid(prompt)).ids)
+            tokenizer = self._need_tokenizer()
+            with tokenizer_errors(self.folder or Path()):
+                return list(tokenizer.encode(_valid(prompt)).ids)
         if isinstance(prompt, Tensor):
             if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
                 raise InputError(
