@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from nas.artifact.bounds import MAX_ROWS, MAX_TOKENS
 from nas.artifact.folder import broken
 from nas.artifact.manifest import GOLDEN, Manifest, file_path
 from nas.artifact.weights import Tensors, read_header
@@ -19,8 +20,6 @@ INPUTS = {
     "classify_image": ("pixels",),
     "seq2seq": ("ids", "mask", "decoder_ids"),
 }
-_MAX_ROWS = 2
-_MAX_TOKENS = 16
 _LOGITS = "logits"
 
 # fp32 sums in another order: 2.5e-6 was measured between CPU kernels; GPUs differ more.
@@ -74,7 +73,7 @@ def verify_golden(network: nn.Module, folder: Path, manifest: Manifest) -> None:
 
 
 def _ids(spec: TaskSpec, *, rows: int) -> Tensor:
-    length = min(_MAX_TOKENS, spec.context)
+    length = min(MAX_TOKENS, spec.context)
     ids = torch.arange(rows * length) * max(1, spec.vocab_size // (rows * length))
     return (ids % spec.vocab_size).view(rows, length)
 
@@ -111,5 +110,5 @@ def _check_shape(folder: Path, name: str, found: Tensors, spec: TaskSpec) -> Non
         raise broken(folder, GOLDEN, f"has a mask {shape} for ids {found['ids'][1]}")
     if name != "pixels" and shape[1] > spec.context:
         raise broken(folder, GOLDEN, f"has {name} beyond the context of {spec.context}")
-    if shape[0] > _MAX_ROWS or (name != "pixels" and shape[1] > _MAX_TOKENS):
+    if shape[0] > MAX_ROWS or (name != "pixels" and shape[1] > MAX_TOKENS):
         raise broken(folder, GOLDEN, f"has {name} {shape}, more than is run to verify a model")

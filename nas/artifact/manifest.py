@@ -10,13 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from nas.artifact.bounds import (
+    MAX_FILE_BYTES,
+    MAX_TEXT_BYTES,
+    TEXT_ENDINGS,
+    check_recipe,
+    check_shape,
+    check_size,
+    check_task_spec,
+    golden_most,
+    weights_range,
+)
 from nas.artifact.folder import broken, plain_file, read_json
 from nas.errors import ArtifactError, InputError, NotFoundError
-from nas.families import cost_of, shape_class, shape_of
+from nas.families import shape_class
 from nas.plugins import is_own
 from nas.records import (
-    HEADS,
-    LONG_INPUTS,
     Architecture,
     Evaluation,
     Job,
@@ -34,17 +43,6 @@ GOLDEN = "golden.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
 PADDED = "exports/hf-padded"
-
-# A folder's numbers are untrusted: nothing beyond these is read or built (`folder` bounds
-# nas.json itself, each family its shapes).
-MAX_FILE_BYTES = 1 << 36  # 64 GiB: weights of 17 billion parameters
-MAX_TEXT_BYTES = 1 << 26  # 64 MiB: a vocabulary of millions
-TEXT_ENDINGS = (".json", ".md")
-WEIGHT_BYTES = 4  # fp32
-MAX_VOCAB_SIZE = 1 << 24
-MAX_CONTEXT = 1 << 20
-MAX_IMAGE_SIZE = 1 << 13
-MAX_CHANNELS = 1 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +123,7 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
 
     Raises:
         ArtifactError: If it is missing, unreadable, of a newer version, describes no model, or
-            claims sizes beyond the bounds of this module or more weights than its file can hold.
+            claims sizes beyond those of `bounds`.
     """
     if not is_model_folder(folder):
         raise ArtifactError(
@@ -137,10 +135,11 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         manifest = from_plain(Manifest, plain)
         if is_own(manifest.architecture.family):
             _check_own(folder, manifest.architecture.family, trust)
-        _check_task_spec(manifest.task_spec)
-        _check_recipe(manifest.recipe)
-        _check_files(manifest.files)
-        _check_shape(manifest)
+        check_task_spec(manifest.task_spec)
+        check_shape(manifest.architecture, manifest.task_spec)
+        if manifest.recipe is not None:
+            check_recipe(manifest.recipe)
+        _check_sizes(manifest)
     except ArtifactError:
         raise
     except (TypeError, OverflowError, InputError) as error:
@@ -205,59 +204,12 @@ def _check_own(folder: Path, family: str, trust: bool) -> None:
         raise ArtifactError(f"{folder}: its family {error}") from error
 
 
-def _check_shape(manifest: Manifest) -> None:
-    """Raise where the family has no such shape or head, or the weights file is too short for it."""
-    shape, spec = shape_of(manifest.architecture), manifest.task_spec
-    if spec.head not in shape.heads:
-        raise InputError(
-            f"family '{shape.family}' has no head '{spec.head}'; "
-            f"it has {', '.join(sorted(shape.heads))}"
-        )
-    columns = cost_of(manifest.architecture, spec, context=1, batch=1)
-    for name, least in shape.least.items():
-        if columns[name] < least:
-            raise InputError(f"the shape has {name} {columns[name]:g}, expected {least:g} or more")
-    needed, there = WEIGHT_BYTES * int(columns["params"]), manifest.files.get(WEIGHTS)
-    if there is not None and there.bytes < needed:
-        raise InputError(
-            f"its architecture has {needed} bytes of weights, {WEIGHTS} only {there.bytes}"
-        )
-
-
-def _check_files(files: Mapping[str, FileInfo]) -> None:
-    for name, info in files.items():
-        limit = MAX_TEXT_BYTES if name.endswith(TEXT_ENDINGS) else MAX_FILE_BYTES
-        if not 0 <= info.bytes <= limit:
-            raise InputError(f"files: '{name}' has {info.bytes} bytes, expected 0 to {limit}")
-
-
-def _check_recipe(recipe: Recipe | None) -> None:
-    for name in ("context", "batch"):
-        if recipe is not None and getattr(recipe, name) < 1:
-            raise InputError(f"recipe.{name}: got {getattr(recipe, name)}, expected 1 or more")
-
-
-def _check_task_spec(spec: TaskSpec) -> None:
-    if spec.head not in HEADS:
-        raise InputError(f"task_spec.head: got '{spec.head}', expected one of {', '.join(HEADS)}")
-    if spec.long_inputs not in LONG_INPUTS:
-        allowed = ", ".join(LONG_INPUTS)
-        raise InputError(f"task_spec.long_inputs: got '{spec.long_inputs}', expected {allowed}")
-    is_image = spec.head == "classify_image"
-    least = 0 if is_image else 1
-    for name, low, limit in (
-        ("vocab_size", least, MAX_VOCAB_SIZE),
-        ("context", 1, MAX_CONTEXT),
-        ("image_size", 1 - least, MAX_IMAGE_SIZE),
-        ("n_channel", 1 - least, MAX_CHANNELS),
-        ("chunk_overlap", 0, max(0, spec.context - 1)),
-    ):
-        value = getattr(spec, name)
-        if not low <= value <= limit:
-            raise InputError(f"task_spec.{name}: got {value}, expected {low} to {limit}")
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        value = getattr(spec, name)
-        if value is not None and not 0 <= value < spec.vocab_size:
-            raise InputError(f"task_spec.{name}: got {value}, expected 0 to {spec.vocab_size - 1}")
-    if spec.head.startswith("classify") and not spec.labels:
-        raise InputError("task_spec.labels: got none, expected the names of the classes")
+def _check_sizes(manifest: Manifest) -> None:
+    """Raise where a file is said to be larger than it can be, or the weights smaller."""
+    for name, info in manifest.files.items():
+        least, most = 0, MAX_TEXT_BYTES if name.endswith(TEXT_ENDINGS) else MAX_FILE_BYTES
+        if name == WEIGHTS:
+            least, most = weights_range(manifest.architecture, manifest.task_spec)
+        elif name == GOLDEN:
+            most = golden_most(manifest.task_spec)
+        check_size(name, info.bytes, least, most)

@@ -19,17 +19,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from nas.artifact.bounds import MAX_HEADER_BYTES, WEIGHT_BYTES, stored_params
 from nas.artifact.folder import broken
-from nas.artifact.manifest import WEIGHT_BYTES, WEIGHTS, Manifest, file_path
+from nas.artifact.manifest import WEIGHTS, Manifest, file_path
 from nas.errors import ArtifactError
-from nas.families import cost_of, module_class, shape_of
-from nas.plugins import is_own
+from nas.families import module_class, shape_of
 from nas.records import Architecture, TaskSpec
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]  # name, type, shape
 
-# Of a header: 512 layers, the most that a family has, take 3 MiB.
-MAX_HEADER_BYTES = 1 << 23
 # Threads that read a file to see whether its weights are finite. One pass at the speed of memory:
 # 104M parameters, 2 busy cores: the time of `from_pretrained` x .38 without it, .72 with it.
 _READERS = 2
@@ -143,15 +141,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_count(folder: Path, manifest: Manifest, found: Tensors) -> None:
-    """Raise, before a network is built, where the file holds more or fewer weights than it has.
-
-    The closed form of a user's own family is not relied on.
-    """
-    if is_own(manifest.architecture.family):
-        return
+    """Raise, before a network is built, where the file holds more or fewer weights than it has."""
+    expected = stored_params(manifest.architecture, manifest.task_spec)
     stored = sum(math.prod(shape) for _, shape in found.values())
-    columns = cost_of(manifest.architecture, manifest.task_spec, context=1, batch=1)
-    if stored != (expected := int(columns["params"])):
+    if expected is not None and stored != expected:
         problem = f"has {stored} weights in {len(found)} tensors, expected {expected}"
         raise _mismatch(folder, WEIGHTS, problem)
 
