@@ -1,105 +1,34 @@
-"""A model folder is untrusted input: it loads as what it was, or is refused at once in one line."""
+"""A model folder is untrusted input: what it claims and hides is refused, and takes no memory."""
 
 from __future__ import annotations
 
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from hostile import (
-    FOLDERS,
-    GOLDEN,
-    MANIFEST,
-    NAMES,
-    WEIGHTS,
-    Mutation,
-    join_header,
-    mutate,
-    mutations,
-)
+from hostile import FOLDERS, GOLDEN, MANIFEST, WEIGHTS, join_header
 from hostile import seal as seal_files
-from hypothesis import HealthCheck, event, given, settings
+from safetensors.torch import load_file, save_file
 
-from nas.artifact.golden import golden_inputs
-from nas.artifact.tokenizer import tokenizer_errors
 from nas.errors import ArtifactError
-from nas.model import Model, load_folder
+from nas.model import Model, load_folder, save
 
-SECONDS = 1.0  # of CPU, in which a folder is loaded or refused
-MUTATED = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-
-
-@cache
-def original(name: str) -> tuple[Model, list[torch.Tensor], torch.Tensor]:
-    """The unaltered model, its golden inputs, and its logits for them."""
-    model = load_folder(FOLDERS / name, device="cpu")
-    inputs = list(golden_inputs(model.task_spec).values())
-    with torch.no_grad():
-        return model, inputs, model(*inputs)
-
-
-def outcome(folder: Path, mutation: Mutation, *, verify: bool) -> str:
-    """Load an altered folder and say what became of it; anything but the two ways raises."""
-    begun = time.process_time()
-    try:
-        model = load_folder(folder, device="cpu", verify=verify)
-        if model.tokenizer is not None:
-            with tokenizer_errors(folder):
-                model.tokenizer.encode("a b")
-    except ArtifactError as error:
-        assert str(error).isprintable()
-        return "refused"
-    finally:
-        assert time.process_time() - begun < SECONDS
-    before, inputs, logits = original(mutation.name)
-    same = model.architecture == before.architecture and model.task_spec == before.task_spec
-    same = same and (folder / WEIGHTS).read_bytes() == (before.folder / WEIGHTS).read_bytes()
-    with torch.no_grad():
-        if same or verify:
-            assert torch.allclose(model(*inputs), logits, rtol=2e-4, atol=2e-4)
-            return "equal"
-        own = golden_inputs(model.task_spec)
-        model(*own.values())
-    return "another model"
+SECONDS = 1.0  # of CPU, in which a folder is refused
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for name in NAMES:  # the first one imports its family, which no time limit counts
-        load_folder(FOLDERS / name, device="cpu", verify=True).tokenizer
-        original(name)
+    for folder in FOLDERS.iterdir():  # the first one imports its family, which no limit counts
+        load_folder(folder, device="cpu", verify=True)
     return tmp_path_factory.mktemp("hostile") / "model"
-
-
-def check(mutation: Mutation, place: Path) -> None:
-    mutate(mutation, place)
-    for verify in (False, True):
-        event(f"{mutation.kind}, verify={verify}: {outcome(place, mutation, verify=verify)}")
-
-
-@given(mutation=mutations())
-@settings(MUTATED, max_examples=150)
-def test_altered_folder_loads_equal_or_is_refused(mutation: Mutation, place: Path) -> None:
-    check(mutation, place)
-
-
-@pytest.mark.slow
-@given(mutation=mutations())
-@settings(MUTATED, max_examples=2_500)
-def test_thousands_of_altered_folders_load_equal_or_are_refused(
-    mutation: Mutation, place: Path
-) -> None:
-    check(mutation, place)
 
 
 @contextmanager
@@ -150,25 +79,26 @@ def claim_large_images(folder: Path) -> None:
     edit(folder, lambda plain: plain["task_spec"].update(image_size=4096, n_channel=1024))
 
 
+TOO_FEW = "has .* bytes of weights|'model.safetensors' has .* bytes"
 TERABYTES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "header": ("llama", claim_long_header, "a header of 4398046511104 bytes"),
     "tensor": ("llama", claim_large_tensor, "is not a whole safetensors file"),
     "width": (
         "llama",
         lambda f: claim_shape(f, d_model=16_384, d_ff=65_536),
-        "model.safetensors. has|bytes of weights",
+        TOO_FEW,
     ),
     "vocabulary": (
         "gpt2",
         lambda f: edit(f, lambda plain: plain["task_spec"].update(vocab_size=1 << 24)),
-        "model.safetensors. has|bytes of weights",
+        TOO_FEW,
     ),
     "layers": (
         "blenderbot",
         lambda f: claim_shape(f, n_layer=256),
-        "model.safetensors. has|bytes of weights",
+        TOO_FEW,
     ),
-    "images": ("vit", claim_large_images, "model.safetensors. has|bytes of weights"),
+    "images": ("vit", claim_large_images, TOO_FEW),
     "weights file": ("bert", grow(WEIGHTS, 1 << 40), r"has 1099511627776 bytes, expected \d+ to"),
     "tokenizer": ("bert", grow("tokenizer.json", 1 << 30), "expected 0 to 67108864"),
     "golden": ("bert", grow(GOLDEN, 1 << 33), "has 8589934592 bytes"),
@@ -180,10 +110,121 @@ TERABYTES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 def test_claim_of_more_memory_than_the_folder_has_is_refused(
     name: str, change: Callable[[Path], object], problem: str, place: Path
 ) -> None:
-    mutate(Mutation(name, "path", 0, 0, 0, None, sealed=False), place)
-    edit(place, lambda plain: plain["files"].pop("../llama/nas.json"))
+    copy(place, name)
     change(place)
     begun = time.process_time()
     with memory_limit(512 << 20), pytest.raises(ArtifactError, match=problem):
         load_folder(place, device="cpu", verify=True)
     assert time.process_time() - begun < SECONDS
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's address limit")
+def test_claim_of_a_long_context_takes_no_memory(place: Path) -> None:
+    copy(place, "llama")
+    edit(place, lambda plain: plain["task_spec"].update(context=1 << 20))
+    with memory_limit(64 << 20):
+        load_folder(place, device="cpu", verify=True)
+
+
+def copy(place: Path, name: str) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(FOLDERS / name, place)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, "config.json"])
+@pytest.mark.parametrize("kind", ["link", "endless", "loop", "folder", "pipe", "nothing"])
+def test_what_is_no_plain_file_is_refused_unopened(name: str, kind: str, place: Path) -> None:
+    copy(place, "vit")
+    path = place / name
+    path.unlink()
+    {
+        "link": lambda: path.symlink_to(FOLDERS / "vit" / name),
+        "endless": lambda: path.symlink_to("/dev/zero"),
+        "loop": lambda: path.symlink_to(path),
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "nothing": lambda: None,
+    }[kind]()
+    problem = r"is a link|is not a file|is missing|has no nas\.json"
+    with pytest.raises(ArtifactError, match=problem):
+        load_folder(place, device="cpu", verify=True)
+
+
+def rewrite(place: Path, name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = {key: tensor.clone() for key, tensor in load_file(place / name).items()}
+    change(tensors)
+    save_file(tensors, place / name)
+    seal_files(place, name)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_and_not_written(
+    number: float, place: Path
+) -> None:
+    copy(place, "bert")
+    key = "classifier.bias"
+    rewrite(place, WEIGHTS, lambda tensors: tensors[key][1:2].fill_(number))
+    with pytest.raises(ArtifactError, match=rf"'{key}' has weights that are not finite"):
+        load_folder(place, device="cpu")
+    model = load_folder(FOLDERS / "bert", device="cpu")
+    with torch.no_grad():
+        model.get_parameter(f"network.{key}")[1] = number
+    with pytest.raises(ArtifactError, match=rf"not written: '{key}' has weights"):
+        save(model, place.with_name("written"))
+    assert not place.with_name("written").exists()
+
+
+def test_large_weights_whose_sum_alone_overflows_are_loaded(place: Path) -> None:
+    copy(place, "bert")
+    key = "bert.embeddings.word_embeddings.weight"
+    rewrite(place, WEIGHTS, lambda tensors: tensors[key].fill_(1e38))
+    assert load_folder(place, device="cpu").state_dict()[key].max() == torch.tensor(1e38)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda t: t.update(mask=t["mask"][:1].clone()), "has mask .* no input"),
+        (lambda t: t.update(mask=t["mask"][:, :3].clone()), "has a mask"),
+        (lambda t: t.update(ids=t["ids"].repeat(4, 1), mask=t["mask"].repeat(4, 1)), "more than"),
+        (lambda t: t.update(logits=t["logits"].double()), "has .*logits.*expected"),
+        (lambda t: t.update(logits=t["logits"][:, :1].clone()), "of another model"),
+        (lambda t: t["logits"].fill_(float("nan")), "differ by nan"),
+        (lambda t: t.update(more=torch.zeros(1)), "has .*more.*, expected ids, mask, logits"),
+        (lambda t: t.pop("mask"), "has .*expected ids, mask, logits"),
+    ],
+)
+def test_golden_file_that_no_model_wrote_is_refused(
+    change: Callable[[dict[str, torch.Tensor]], object], problem: str, place: Path
+) -> None:
+    copy(place, "bert")
+    rewrite(place, GOLDEN, change)
+    with pytest.raises(ArtifactError, match=rf"golden\.safetensors: .*{problem}"):
+        load_folder(place, device="cpu", verify=True)
+
+
+def with_tokenizer(place: Path, **parts: object) -> Model:
+    copy(place, "llama")
+    plain = json.loads((place / "tokenizer.json").read_text())
+    (place / "tokenizer.json").write_text(json.dumps(plain | parts))
+    seal_files(place, "tokenizer.json")
+    return load_folder(place, device="cpu", verify=True)
+
+
+def test_tokenizer_on_which_its_library_panics_is_refused(place: Path) -> None:
+    model = with_tokenizer(
+        place, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    )
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: is no usable tokenizer"):
+        model.generate("ab", max_new_tokens=1)
+    model = with_tokenizer(place, pre_tokenizer={"type": "FixedLength", "length": 0})
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: is no usable tokenizer"):
+        model.generate("ab", max_new_tokens=1)
+
+
+def test_tokenizer_that_asks_for_endless_padding_does_not_pad(place: Path) -> None:
+    padding = {
+        "strategy": {"Fixed": 1 << 40}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "x",
+    }  # fmt: skip
+    assert with_tokenizer(place, padding=padding).generate("ab", max_new_tokens=1)
