@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sys
 import time
@@ -34,6 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def memory_limit(extra: int) -> Iterator[None]:
     """Let this process map no more than `extra` bytes beyond what it has; Linux only."""
+    import resource
+
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, hard))

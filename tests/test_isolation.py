@@ -18,8 +18,8 @@ def test_load_opens_no_connection_and_starts_no_program(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     code = "import nas, sys; print(nas.load(sys.argv[1], verify=True).tokenizer is not None)"
     command = [
-        *apart, strace, "-f", "--seccomp-bpf", "-qq", "-o", str(trace), "-e", "trace=%network,execve,execveat",
-        sys.executable, "-c", code, str(FOLDERS / "llama"),
+        *apart, strace, "-f", "--seccomp-bpf", "-qq", "-o", str(trace),
+        "-e", "trace=%network,execve,execveat", sys.executable, "-c", code, str(FOLDERS / "llama"),
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
