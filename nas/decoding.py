@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+def most_written(source: int, spec: TaskSpec) -> int:
+    """Return how many tokens are written at most for a source of so many."""
+    return min(spec.context, 2 * source + 8)
+
+
 def greedy_decode(
     network: nn.Module, ids_BS: Tensor, mask_BS: Tensor | None, spec: TaskSpec, *, limit: int
 ) -> list[list[int]]:

@@ -6,10 +6,12 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from nas.errors import DeviceError
+from nas.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
     import torch
+
+DTYPES = ("float32", "bfloat16", "float16")  # that a model's weights can be held in
 
 
 def check_device_name(name: str) -> str:
@@ -44,6 +46,24 @@ def resolve_device(name: str) -> str:
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not here: torch sees no Apple GPU")
     return name
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Return the float type that weights are held in.
+
+    Args:
+        dtype: One of `DTYPES`, as text or torch's own.
+
+    Raises:
+        InputError: If it is another.
+    """
+    import torch
+
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, (str, torch.dtype)) or name not in DTYPES:
+        raise InputError(f"dtype: got {dtype!r}, expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def has_fast_bf16(device: str) -> bool:

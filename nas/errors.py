@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INTERRUPTED = 130  # exit status after Ctrl-C: 128 + SIGINT
+
 
 class NasError(Exception):
     """Something went wrong that `nas` foresaw; the message says where, what and what to do."""
@@ -43,6 +45,14 @@ class NotFoundError(InputError):
 
 class ArtifactError(InputError):
     """A model folder that is incomplete, altered or not a model folder."""
+
+
+class ExportError(InputError):
+    """A model that a target cannot express, a package that it lacks, or a place that is taken."""
+
+
+class ParityError(NasError):
+    """An export that does not compute what its model computes."""
 
 
 class StoreError(NasError):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nas.artifact import is_model_folder
+from nas.artifact import holds_model
 from nas.errors import ArtifactError, InputError, NotFoundError
 from nas.model import Model, load_folder
 from nas.store.rows import CandidateRow
 from nas.study import Study, newest_study, open_study
+
+if TYPE_CHECKING:
+    import torch
 
 What = str | os.PathLike[str] | Study | CandidateRow
 
@@ -20,17 +25,23 @@ def load(
     candidate: str | None = None,
     study: str | Path | Study | None = None,
     device: str = "auto",
+    dtype: str | torch.dtype = "float32",
+    labels: Sequence[str] | None = None,
     verify: bool = False,
     trust: bool = False,
 ) -> Model:
     """Return a model ready for use: in eval mode, on the best device.
 
     Args:
-        what: A model folder; a study (name, path, URL or `Study`), whose best candidate is
-            loaded; a candidate's row; or a candidate id or the start of one. Tried in this order.
+        what: A model folder, or a stock transformers folder of a family that we know; a study
+            (name, path, URL or `Study`), whose best candidate is loaded; a candidate's row; or a
+            candidate id or the start of one. Tried in this order.
         candidate: With a study as `what`: this candidate of it instead of the best.
         study: With a candidate (row or id) as `what`: its study, where that is not the newest one.
         device: auto, cpu, cuda, cuda:N or mps.
+        dtype: Of the weights: float32, bfloat16 or float16.
+        labels: Of a stock folder without a classification head: names of the classes of a new
+            one, to be fine-tuned.
         verify: Also compare every file's hash, and the logits of a stored input.
         trust: Whether a family of the user's own (`package.module:Name`) may be imported, which
             runs its code. Say so only of folders whose origin you know.
@@ -42,7 +53,9 @@ def load(
         DeviceError: If the device is unknown or not here.
     """
     folder = _folder_of(what, candidate, study)
-    return load_folder(folder, device=device, verify=verify, trust=trust)
+    return load_folder(
+        folder, device=device, dtype=dtype, labels=labels, verify=verify, trust=trust
+    )
 
 
 def _folder_of(what: What, candidate: str | None, study: str | Path | Study | None) -> Path:
@@ -58,7 +71,7 @@ def _folder_of(what: What, candidate: str | None, study: str | Path | Study | No
     if study is not None:
         opened = _study(study)
         return model_folder(opened, opened.candidate(str(what)))
-    if candidate is None and is_model_folder(Path(what)):
+    if candidate is None and holds_model(Path(what)):
         return Path(what)
     return _by_name(str(what), candidate)
 
@@ -72,8 +85,8 @@ def _by_name(name: str, candidate: str | None) -> Path:
             raise
         if os.path.isdir(name):  # noqa: PTH112 - False, not an error, for odd names
             raise ArtifactError(
-                f"{name}: neither a complete model folder (it has no nas.json) nor a study's "
-                "folder (it has no study.db)"
+                f"{name}: neither a complete model folder (it has no nas.json), nor a stock one of "
+                "transformers (it has no config.json), nor a study's folder (it has no study.db)"
             ) from no_study
         return _in_newest(name, no_study)
     return _in_study(found, candidate)

@@ -5,6 +5,7 @@ Finding a study's model is the work of `loading`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +14,27 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from nas.artifact import Manifest, is_model_folder, read_manifest, verify_files
+from nas.artifact import (
+    Manifest,
+    is_model_folder,
+    is_stock_folder,
+    read_manifest,
+    verify_files,
+)
+from nas.artifact.folder import read_json
 from nas.artifact.golden import verify_golden
-from nas.artifact.manifest import PROCESSOR_FILES, file_path
+from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, file_path
+from nas.artifact.stock import read_stock
+from nas.artifact.stock_weights import read_stock_network
 from nas.artifact.tokenizer import read_tokenizer, tokenizer_errors
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
-from nas.device import resolve_device
+from nas.device import resolve_device, resolve_dtype
 from nas.errors import ArtifactError, InputError, ShapeError
 from nas.families import shape_of
 from nas.generation import Sampling, generate_ids
+from nas.inputs import check_images, check_prompt, check_texts
+from nas.predicting import Asked, Wanted, predict
 from nas.records import Architecture, TaskSpec
 
 if TYPE_CHECKING:
@@ -62,9 +74,9 @@ class Model(nn.Module):
         """
         given = [tensor for tensor in inputs if tensor is not None]
         if self.task_spec.head == "classify_image":
-            _check_images(given, self.task_spec)
+            check_images(given, self.task_spec)
         else:
-            _check_texts(given, self.task_spec)
+            check_texts(given, self.task_spec)
         if any(not tensor.numel() for tensor in given):
             raise InputError("got an empty input, the model needs a token at least")
         logits: Tensor = self.network(*inputs)
@@ -99,6 +111,65 @@ class Model(nn.Module):
         """
         return None if self.folder is None else read_tokenizer(self.folder, self.manifest)
 
+    @cached_property
+    def preprocessor(self) -> str | None:
+        """What the folder's `preprocessor_config.json` says, as JSON; None if there is none.
+
+        Raises:
+            ArtifactError: If the file is missing or damaged.
+        """
+        if self.folder is None or PREPROCESSOR not in self.manifest.files:
+            return None
+        file_path(self.folder, self.manifest, PREPROCESSOR)
+        return json.dumps(read_json(self.folder, PREPROCESSOR))
+
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        batch: int = 32,
+        top_k: int | None = None,
+        exclude_seen: bool = True,
+    ) -> Any:
+        """Return what the model makes of raw inputs, prepared as in training.
+
+        A text gets a class or, of sequence_to_sequence, a text; an image gets a class; a history,
+        a list of items' names with the oldest first, gets a list of items, the likeliest first.
+        An image is a path, an image of Pillow, an array (H, W[, C]) or a tensor ([C, ]H, W); of
+        integers 0 to 255 or fractions 0 to 1. Classes and items come as `Prediction(label,
+        score)`, the score being the probability among all of them. An input beyond the context is
+        cut as in training: a text at its end or as `task_spec.long_inputs` says, a history at its
+        beginning.
+
+        Args:
+            inputs: One input, or several in a list or (images) in an array or tensor.
+            batch: Inputs that pass the network at once.
+            top_k: So many of the likeliest classes, then in a list, or items; None: the likeliest
+                class, 10 items.
+            exclude_seen: Whether items of the history are left out of its answer, as they are in
+                measurements.
+
+        Returns:
+            An answer, or a list of them for several inputs.
+
+        Raises:
+            InputError: If it is a model of language, which `generate` is for, an input cannot be
+                read, or an item is unknown.
+        """
+        wanted = Wanted(batch=batch, top_k=top_k, exclude_seen=exclude_seen)
+        return predict(self.asked, inputs, wanted)
+
+    @property
+    def asked(self) -> Asked:
+        """What predictors need of the model."""
+        return Asked(
+            network=self.network,
+            spec=self.task_spec,
+            tokenizer=self.tokenizer,
+            preprocessor=self.preprocessor,
+            folder=self.folder or Path(),
+        )
+
     def generate(
         self,
         prompt: Prompt,
@@ -128,8 +199,8 @@ class Model(nn.Module):
         """
         if self.task_spec.head != "causal_lm":
             raise InputError(
-                f"a {self.task_spec.task} model does not go on with a text; call it with its "
-                "inputs for logits"
+                f"a {self.task_spec.task} model does not go on with a text; use predict "
+                "(nas predict) instead"
             )
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise InputError(f"max_new_tokens: got {max_new_tokens!r}, expected an integer >= 1")
@@ -157,7 +228,7 @@ class Model(nn.Module):
         if isinstance(prompt, str):
             tokenizer = self._need_tokenizer()
             with tokenizer_errors(self.folder or Path()):
-                return list(tokenizer.encode(_valid(prompt)).ids)
+                return list(tokenizer.encode(check_prompt(prompt)).ids)
         if isinstance(prompt, Tensor):
             if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
                 raise InputError(
@@ -189,13 +260,22 @@ class Model(nn.Module):
 
 
 def load_folder(
-    folder: str | Path, *, device: str = "auto", verify: bool = False, trust: bool = False
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "float32",
+    labels: Sequence[str] | None = None,
+    verify: bool = False,
+    trust: bool = False,
 ) -> Model:
     """Return the model of a folder, in eval mode.
 
     Args:
-        folder: A model folder.
+        folder: A model folder, or a stock transformers folder of a family that we know.
         device: auto (the best one), cpu, cuda, cuda:N or mps.
+        dtype: Of the weights: float32, bfloat16 or float16.
+        labels: Of a stock folder without a classification head: names of the classes of a new
+            one, to be fine-tuned.
         verify: Also compare every file's hash, and the logits of a stored input.
         trust: Whether a family of the user's own may be imported, which runs its code.
 
@@ -203,15 +283,24 @@ def load_folder(
         ArtifactError: If the folder is incomplete, altered or not a model folder, or it needs
             `trust`.
         DeviceError: If the device is unknown or not here.
+        InputError: If the dtype is unknown, or labels are given to a model that needs none.
     """
-    folder, place = Path(folder), resolve_device(device)
+    folder, place, kind = Path(folder), resolve_device(device), resolve_dtype(dtype)
+    if is_stock_folder(folder):
+        if verify:
+            raise InputError(f"{folder}: verify: it has no nas.json with hashes to compare with")
+        stock = read_stock(folder, labels)
+        network = read_stock_network(folder, stock, kind)
+        return Model(network, stock.manifest, folder).to(place).eval()
     manifest = read_manifest(folder, trust=trust)
+    if labels is not None:
+        raise InputError(f"{folder}: labels: the model has its own; fine-tune it for others")
     if verify:
         verify_files(folder, manifest)
     model = Model(read_network(folder, manifest), manifest, folder).to(place).eval()
     if verify:
         verify_golden(model, folder, manifest)
-    return model
+    return model.to(kind)
 
 
 def build(architecture: Architecture, task_spec: TaskSpec, *, seed: int = 0) -> Model:
@@ -249,7 +338,7 @@ def save(model: Model, folder: str | Path) -> Written:
             f"save: got {type(model).__name__}, expected a model from nas.load or nas.build"
         )
     folder = Path(folder)
-    _check_free(folder)
+    check_free(folder)
     source = model.folder
     processor = [name for name in PROCESSOR_FILES if name in model.manifest.files]
     for name in processor:
@@ -260,7 +349,12 @@ def save(model: Model, folder: str | Path) -> Written:
     )
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """Do nothing if a model folder may be written here.
+
+    Raises:
+        ArtifactError: If there is something else in its place.
+    """
     try:
         if not folder.exists() or is_model_folder(folder):
             return
@@ -271,38 +365,6 @@ def _check_free(folder: Path) -> None:
         raise ArtifactError(
             f"{folder}: holds something that is not a model; choose a new folder to save to"
         )
-
-
-def _check_images(given: Sequence[Tensor], spec: TaskSpec) -> None:
-    wanted = (spec.n_channel, spec.image_size, spec.image_size)
-    for pixels in given:
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
-            raise InputError(
-                f"got images of shape {tuple(pixels.shape)}, expected (batch, channels, height, "
-                f"width) with the last three {wanted}; resize them"
-            )
-
-
-def _check_texts(given: Sequence[Tensor], spec: TaskSpec) -> None:
-    for ids in given:
-        if ids.ndim != 2:
-            raise InputError(f"got an input of shape {tuple(ids.shape)}, expected (batch, tokens)")
-    longest = max((ids.shape[1] for ids in given), default=0)
-    if longest > spec.context:
-        raise InputError(
-            f"got {longest} tokens, the model has positions for {spec.context}; cut the input"
-        )
-
-
-def _valid(prompt: str) -> str:
-    """Return a text that is Unicode: what a shell passes need not be."""
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"prompt: character {error.start + 1} is half of one or no UTF-8; write it anew"
-        ) from error
-    return prompt
 
 
 _WRAPPED = "network."

@@ -290,7 +290,7 @@ class Outcome:
     checkpoint: CheckpointRef | None = None  # of a complete one: from before its cooldown
     model_saved: bool = False
     model_bytes: int = 0
-    model_sha256: str = ""  # of the manifest, nas.json
+    model_sha256: str = ""  # of nas.json as it was written; exports are noted there later
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds: build, train, eval, save
     error: str = ""
     traceback: str = ""

@@ -17,7 +17,8 @@ from hostile import FOLDERS, GOLDEN, MANIFEST, WEIGHTS, join_header
 from hostile import seal as seal_files
 from safetensors.torch import load_file, save_file
 
-from nas.errors import ArtifactError
+from nas.data import bpe
+from nas.errors import ArtifactError, DataError
 from nas.model import Model, load_folder, save
 
 SECONDS = 1.0  # of CPU, in which a folder is refused
@@ -204,8 +205,8 @@ def test_golden_file_that_no_model_wrote_is_refused(
         load_folder(place, device="cpu", verify=True)
 
 
-def with_tokenizer(place: Path, **parts: object) -> Model:
-    copy(place, "llama")
+def with_tokenizer(place: Path, name: str = "llama", **parts: object) -> Model:
+    copy(place, name)
     plain = json.loads((place / "tokenizer.json").read_text())
     (place / "tokenizer.json").write_text(json.dumps(plain | parts))
     seal_files(place, "tokenizer.json")
@@ -221,6 +222,60 @@ def test_tokenizer_on_which_its_library_panics_is_refused(place: Path) -> None:
     model = with_tokenizer(place, pre_tokenizer={"type": "FixedLength", "length": 0})
     with pytest.raises(ArtifactError, match=r"tokenizer\.json: is no usable tokenizer"):
         model.generate("ab", max_new_tokens=1)
+
+
+PANICKING = {"type": "FixedLength", "length": 0}
+
+
+@pytest.mark.parametrize("name", ["bert", "blenderbot"])
+def test_prediction_with_a_hostile_tokenizer_is_refused(name: str, place: Path) -> None:
+    with pytest.raises((ArtifactError, DataError), match="tokenizer"):
+        with_tokenizer(place, name, pre_tokenizer=PANICKING).predict("ab")
+    model = with_tokenizer(place, name, pre_tokenizer=None)
+    known = model.task_spec.vocab_size
+    added = json.loads((place / "tokenizer.json").read_text())["added_tokens"]
+    added.append({**added[0], "id": known, "content": "zzz", "special": False})
+    with pytest.raises(ArtifactError, match=rf"gives the id {known}, the model knows 0 to"):
+        with_tokenizer(place, name, added_tokens=added).predict("zzz")
+
+
+def test_damaged_tokenizer_in_new_data_is_a_data_error() -> None:
+    plain = json.loads((FOLDERS / "bert" / "tokenizer.json").read_text())
+    with pytest.raises(DataError, match="or the tokenizer is damaged"):
+        bpe.encode(json.dumps(plain | {"pre_tokenizer": PANICKING}), ["ab"], special=False)
+    with pytest.raises(DataError, match="the tokenizer is damaged"):
+        bpe.read_tokenizer("{}")
+
+
+def as_stock(place: Path, name: str) -> None:
+    """Leave of one of our folders what transformers' own have."""
+    copy(place, name)
+    (place / MANIFEST).unlink()
+    (place / GOLDEN).unlink()
+
+
+STOCK: dict[str, tuple[str, bytes, str]] = {
+    "header": (WEIGHTS, (1 << 42).to_bytes(8, "little"), "a header of 4398046511104 bytes"),
+    "twice": ("config.json", b'{"a": 1, "a": 1}', "the key 'a' is there twice"),
+    "large": ("config.json", b" " * (1 << 22) + b"{}", "is larger than 4194304 bytes"),
+    "scaling": ("preprocessor_config.json", b'{"a": 1, "a": 1}', "the key 'a' is there twice"),
+    "infinite": ("preprocessor_config.json", b'{"image_std": [1e999]}', "no number of JSON"),
+    "channels": (
+        "preprocessor_config.json",
+        b'{"rescale_factor": 1, "image_mean": [0, 0], "image_std": [1, 1]}',
+        "is for 2 channels, not 3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "content", "problem"), STOCK.values(), ids=STOCK)
+def test_stock_folder_is_untrusted_too(
+    file: str, content: bytes, problem: str, place: Path
+) -> None:
+    as_stock(place, "vit")
+    (place / file).write_bytes(content)
+    with pytest.raises(ArtifactError, match=problem):
+        load_folder(place, device="cpu").predict(torch.zeros(8, 8))
 
 
 def test_tokenizer_that_asks_for_endless_padding_does_not_pad(place: Path) -> None:

@@ -1,7 +1,7 @@
 """A test that lacks what it needs is skipped, and fails where CI runs."""
 
 import pytest
-from needs import need_module, need_program, need_success
+from needs import lack, need_module, need_program, need_success, need_variable
 
 
 def test_what_is_here_lets_a_test_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -9,6 +9,7 @@ def test_what_is_here_lets_a_test_go_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert need_program("python3", "").endswith("python3")
     need_module("json", "")
     need_success(["true"], "")
+    assert need_variable("CI", "") == "1"
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,7 @@ def test_what_is_absent_skips_and_in_ci_fails(
         need_module("nowhere", "pip install nowhere")
     with pytest.raises(kind, match=r"`false` fails here; allow it"):
         need_success(["false"], "allow it")
+    with pytest.raises(kind, match=r"no environment variable NOWHERE: where it is"):
+        need_variable("NOWHERE", "where it is")
+    with pytest.raises(kind, match=r"no luck"):
+        lack("no luck")

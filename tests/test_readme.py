@@ -1,7 +1,8 @@
 """The README's code blocks run as they stand, in order, in one folder.
 
 A block under `<!-- test: run -->` is run, one under `<!-- test: file NAME -->` is written to that
-file. The budget is small because the folder has study files of its own.
+file, one under `<!-- test: keras -->` is run by itself where there is TensorFlow. The budget is
+small because the folder has study files of its own.
 """
 
 import os
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from needs import need_module
 from test_layers import LAYERS
+
+import nas
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +94,8 @@ def run(block, folder):
 def test_blocks_run_in_order(folder):
     answers = []
     for block in BLOCKS:
+        if block.kind == "keras":
+            continue
         if block.kind == "file":
             (folder / block.name).write_text(block.code)
             continue
@@ -100,6 +106,18 @@ def test_blocks_run_in_order(folder):
     assert len(answers) == 4
     assert answers[0]
     assert all(answer == answers[0] for answer in answers), "four ways, one answer"
+
+
+@pytest.mark.slow  # TensorFlow alone takes seconds to import
+def test_keras_block(tmp_path):
+    need_module("tensorflow", 'pip install "transformer-nas[tensorflow]"')
+    spec = nas.TaskSpec(task="language_modeling", head="causal_lm", vocab_size=257, context=32)
+    shape = nas.architecture("llama", n_layer=1, d_model=16, n_head=2, d_ff=32)
+    nas.save(nas.build(shape, spec), tmp_path / "winner")
+    [block] = [block for block in BLOCKS if block.kind == "keras"]
+    assert "loss" in run(block, tmp_path)
+    assert (tmp_path / "winner.keras").is_file()
+    assert (tmp_path / "winner_saved_model").is_dir()
 
 
 def test_every_python_and_yaml_block_is_tested():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nas.artifact.manifest import Manifest
 from nas.families import shape_of
+from nas.families.constants import constants_of
 from nas.plugins import is_own
 from nas.records import TaskSpec
 
@@ -65,7 +66,15 @@ def _title(manifest: Manifest) -> str:
         f"# {family} {name}\n\n"
         f"A {family} model of {manifest.params:,} parameters for {spec.task}: {_sizes(spec)}."
         + (f" Found by the architecture search `{manifest.study}`." if manifest.study else "")
+        + _base(manifest)
     )
+
+
+def _base(manifest: Manifest) -> str:
+    if not manifest.base:
+        return ""
+    origin = manifest.base.get("candidate_id")
+    return f" Fine-tuned from `{origin}`." if origin else " Fine-tuned from another model."
 
 
 def _sizes(spec: TaskSpec) -> str:
@@ -78,10 +87,11 @@ def _sizes(spec: TaskSpec) -> str:
 
 def _shape_table(manifest: Manifest) -> str:
     shape = shape_of(manifest.architecture)
+    hidden = constants_of(type(shape)) - set(manifest.architecture.shape)
     rows = [
         f"| {field.name} | {_cell(getattr(shape, field.name))} |"
         for field in dataclasses.fields(shape)  # type: ignore[arg-type]  # every Shape is a dataclass
-        if getattr(shape, field.name) is not None
+        if getattr(shape, field.name) is not None and field.name not in hidden
     ]
     return "\n".join(["## Shape", "", "| field | value |", "|---|---|", *rows])
 

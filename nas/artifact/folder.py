@@ -62,16 +62,21 @@ def plain_file(folder: Path, name: str) -> tuple[Path, int]:
     return path, size
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, *, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Return the mapping that a JSON file of the folder holds.
 
+    Args:
+        folder: A model folder.
+        name: The file's, as in `plain_file`.
+        most: Bytes that are read.
+
     Raises:
-        ArtifactError: If it is no regular file, longer than `MAX_JSON_BYTES`, no JSON, gives a key
+        ArtifactError: If it is no regular file, longer than that, no JSON, gives a key
             twice, has a number that is not finite, or holds no mapping.
     """
     path, size = plain_file(folder, name)
-    if size > MAX_JSON_BYTES:
-        raise broken(folder, name, f"is larger than {MAX_JSON_BYTES} bytes")
+    if size > most:
+        raise broken(folder, name, f"is larger than {most} bytes")
     try:
         plain = json.loads(
             path.read_bytes(),

@@ -41,7 +41,8 @@ MANIFEST = "nas.json"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json")  # what a model's inputs pass
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR_FILES = (*TOKENIZER_FILES, PREPROCESSOR)  # what a model's inputs pass
 PADDED = "exports/hf-padded"
 
 
@@ -54,17 +55,44 @@ class FileInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportInfo:
+    """One export of the model, as its last comparison with the model found it.
+
+    Attributes:
+        path: Its folder, within the model folder if it is there.
+        difference: Largest difference of logits.
+        bound: The largest that passes.
+        passed: Whether it computes what the model computes.
+        greedy_tokens: Tokens that both wrote; 0 where nothing is written.
+        figures: What else was measured, by name.
+        created_at: When it was compared: UTC, ISO 8601.
+    """
+
+    path: str
+    difference: float
+    bound: float
+    passed: bool
+    greedy_tokens: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """What `nas.json` says; a model that was never trained has only the first two fields.
 
     Attributes:
-        tokens: Tokens that the weights were trained on.
+        base: What training began from, of a fine-tuned model: `candidate_id`, `study` and the
+            sha256 of its `weights`, as far as they are known.
+        tokens: Tokens that the weights were trained on, since the base.
         metrics: Split, name, value.
         numerics: How the arithmetic of the training was done.
         params: Stored weights.
         versions: Of nas, torch and python, when the folder was written.
         created_at: UTC, ISO 8601.
-        files: Every other file of the folder by its path within it.
+        files: Every other file of the folder by its path within it, but those of exports that
+            were written later.
+        exports: Those, by format.
     """
 
     architecture: Architecture
@@ -74,6 +102,7 @@ class Manifest:
     recipe: Recipe | None = None
     seed: int | None = None
     data_fingerprint: str = ""
+    base: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     numerics: Numerics | None = None
@@ -81,6 +110,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
     files: Mapping[str, FileInfo] = field(default_factory=dict)
+    exports: Mapping[str, ExportInfo] = field(default_factory=dict)
 
     @classmethod
     def of_job(cls, job: Job, evaluation: Evaluation) -> Self:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from nas.artifact.folder import broken
 from nas.artifact.manifest import TOKENIZER_FILES, Manifest, file_path
+from nas.data.bpe import is_failure
+from nas.errors import NasError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,11 +42,13 @@ def read_tokenizer(folder: Path, manifest: Manifest) -> Tokenizer | None:
 
 @contextmanager
 def tokenizer_errors(folder: Path) -> Iterator[None]:
-    """Turn what the library raises over a damaged tokenizer into an `ArtifactError`."""
+    """Turn what the library raises over a damaged tokenizer into an `ArtifactError`.
+
+    What `nas` itself raises passes.
+    """
     try:
         yield
     except BaseException as error:
-        # Nothing narrower than Exception is raised on purpose, and a panic is not even one.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if isinstance(error, NasError) or not is_failure(error):
             raise
         raise broken(folder, TOKENIZER_FILES[0], f"is no usable tokenizer ({error})") from error

@@ -26,8 +26,10 @@ from nas.artifact.manifest import (
     PADDED,
     PROCESSOR_FILES,
     WEIGHTS,
+    ExportInfo,
     Manifest,
     file_info,
+    read_manifest,
 )
 from nas.artifact.weights import empty_network, fill_network, first_not_finite, write_tensors
 from nas.errors import ArtifactError
@@ -80,7 +82,7 @@ def write_model(
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that had this number and died
         temporary.mkdir(parents=True)
         written = _write_files(temporary, state, manifest, processor_dir)
-        _put_in_place(temporary, folder)
+        put_in_place(temporary, folder)
     except OSError as error:
         raise ArtifactError(
             f"{folder}: cannot be written ({error.strerror}: {error.filename}); "
@@ -106,6 +108,7 @@ def _write_files(
         metrics=_finite(manifest.metrics),
         versions=_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        exports={},  # they were of the weights that were here before
     )
     _write_text(folder / "README.md", model_card(manifest, native))
     return _seal(folder, manifest)
@@ -204,7 +207,30 @@ def _write_text(path: Path, text: str) -> None:
     path.write_bytes(text.encode())
 
 
-def _put_in_place(temporary: Path, folder: Path) -> None:
+def note_export(folder: Path, name: str, info: ExportInfo) -> None:
+    """Put an export into a folder's manifest, which is there whole at any time.
+
+    Raises:
+        ArtifactError: If the manifest cannot be read or written.
+    """
+    manifest = read_manifest(folder, trust=True)  # whoever exported has imported its family
+    manifest = replace(manifest, exports={**manifest.exports, name: info})
+    part = folder / f".{MANIFEST}.tmp-{os.getpid()}"
+    try:
+        _write_text(part, manifest.to_json())
+        _flush(part)
+        part.replace(folder / MANIFEST)
+        _flush(folder)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: cannot be written ({error.strerror}); the export is in place, "
+            "but not noted"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, folder: Path) -> None:
     """Rename; an older folder is moved aside first and deleted last."""
     _flush_folders(temporary)
     old = folder.with_name(f".{folder.name}.old-{os.getpid()}")

@@ -16,15 +16,18 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.enqueue import enqueue
+from nas.cli.export import export
+from nas.cli.finetune import finetune
 from nas.cli.generate import generate
+from nas.cli.predict import predict
 from nas.cli.profile import profile
 from nas.cli.rm import rm
-from nas.cli.search import INTERRUPTED, search
+from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import families, spaces, tasks
 from nas.cli.train import train
 from nas.cli.trials import best, trials
-from nas.errors import NasError
+from nas.errors import INTERRUPTED, NasError
 
 # Each command with an example for its help.
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
@@ -34,6 +37,9 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (show, "nas show quickstart 17"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
+    (predict, "nas predict mystudy 'a text' 'another one'"),
+    (finetune, "nas finetune mystudy --data more.csv --out tuned"),
+    (export, "nas export quickstart --to onnx --int8"),
     (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),

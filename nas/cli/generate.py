@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas.cli import terminal
-from nas.cli.choosing import find_study, shown_path
-from nas.errors import ArtifactError
+from nas.cli.inputs import STDIN, column_of, lines_of
+from nas.cli.models import CandidateOption, DeviceOption, ModelArgument, open_model
+from nas.cli.tables import Format, RowStream
+from nas.errors import ArtifactError, InputError
+
+COLUMNS = ("prompt", "text")  # what a table's column of prompts may be called
+
+
+class TextFormat(StrEnum):
+    """How texts come out."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
 
 
 def generate(
-    study: Annotated[
+    study: ModelArgument = None,
+    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
+    file: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[STUDY|FOLDER]",
-            help="A study or a model folder; the newest study in ./studies if left out.",
+        typer.Option(
+            help="Prompts instead: a text file with one a line, or a csv, tsv or jsonl file with "
+            "a column prompt; - is standard input.",
             show_default=False,
         ),
     ] = None,
-    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
+    form: Annotated[
+        TextFormat,
+        typer.Option("--format", help="Texts, a blank line between them; or json or csv."),
+    ] = TextFormat.TEXT,
     max_new_tokens: Annotated[int, typer.Option(help="Largest number of new tokens.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 1.0,
     top_k: Annotated[
@@ -32,40 +52,53 @@ def generate(
         typer.Option(help="Only the likeliest up to this probability.", show_default=False),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same text.", show_default=False)
+        int | None,
+        typer.Option(help="The same seed gives the same text of a prompt.", show_default=False),
     ] = None,
-    candidate: Annotated[
-        str | None,
-        typer.Option(help="This one instead of the best: its id or number.", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    candidate: CandidateOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Write text with a trained model.
 
+    The prompts of a file are gone on from one after the other, each as it would be by itself.
     Which model it is goes to standard error.
     """
-    from nas.artifact import is_model_folder
-    from nas.cli.show import find_candidate
-    from nas.device import check_device_name
-    from nas.loading import load, model_folder
-
-    check_device_name(device)
-    if study is not None and candidate is None and is_model_folder(Path(study)):
-        model, how = load(study, device=device), study
-    else:
-        found, how = find_study(study)
-        row = found.best() if candidate is None else find_candidate(found, candidate)
-        folder = model_folder(found, row)
-        model, how = load(folder, device=device), f"{how}, #{row.number}: {shown_path(folder)}"
+    if prompt and file is not None:
+        raise InputError("generate: got --prompt and --file; give one of them")
+    model, how = open_model(study, candidate, device)
     if model.task_spec.head == "causal_lm" and model.tokenizer is None:
         raise ArtifactError(f"{model.folder}: has no tokenizer.json; text needs one")
-    text = model.generate(
-        prompt,
+    prompts = iter([prompt]) if file is None else _prompts(file)
+    go_on = partial(
+        model.generate,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         seed=seed,
     )
-    terminal.aside(how)
-    terminal.say(text)
+    _show(((one, go_on(one)) for one in prompts), how, form)
+
+
+def _prompts(file: str) -> Iterator[str]:
+    from nas.data.tables import is_table
+
+    if file != STDIN and is_table(Path(file)):
+        return column_of(Path(file), COLUMNS, None)
+    return lines_of(file)
+
+
+def _show(written: Iterator[tuple[str, str]], how: str, form: TextFormat) -> None:
+    """Write each text when it is done; nothing at all if the first one fails."""
+    if form is not TextFormat.TEXT:
+        terminal.aside(how)
+        with RowStream(Format(form.value), ["prompt", "text"]) as stream:
+            for prompt, text in written:
+                stream.write([{"prompt": prompt, "text": text}])
+        return
+    for number, (_, text) in enumerate(written):
+        if number:
+            terminal.say()
+        else:
+            terminal.aside(how)
+        terminal.say(text)

@@ -146,11 +146,11 @@ def _shape(
 
 
 def _stored(what: str | None, candidate: str | None) -> Subject:
-    from nas.artifact import is_model_folder
+    from nas.artifact import holds_model
     from nas.cli.show import find_candidate
     from nas.model import load_folder
 
-    if what is not None and is_model_folder(Path(what)):
+    if what is not None and holds_model(Path(what)):
         if candidate is not None:
             raise InputError(f"--candidate: is for a study, and {what} is a model folder")
         model = load_folder(what, device="cpu")

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
-
-INTERRUPTED = 130
+from nas.errors import INTERRUPTED
 
 
 def search(
@@ -44,6 +43,15 @@ def search(
         str | None,
         typer.Option(
             help="The search space: a file or a name; see: nas spaces.", show_default=False
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The shape to beat is that of this model: a model folder, ours or a stock one of "
+            "transformers. It is trained from nothing, as every candidate is.",
+            show_default=False,
         ),
     ] = None,
     strategy: Annotated[
@@ -108,6 +116,7 @@ def search(
         "task.name": task,
         "task.data": data,
         "space": space,
+        "reference": reference,
         "strategy": strategy,
         "stop.candidates": candidates,
         "stop.minutes": minutes,

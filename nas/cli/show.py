@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,12 +89,13 @@ def _show(study: Study, row: CandidateRow, evaluations: Sequence[EvaluationRow])
 
 def _show_shape(row: CandidateRow) -> None:
     from nas.families import shape_of
+    from nas.families.constants import searched_names
 
     shape = shape_of(row.architecture)
     even = shape.uniform()
     fields = {
-        f.name: getattr(even if getattr(shape, f.name) is None else shape, f.name)
-        for f in dataclasses.fields(shape)  # type: ignore[arg-type]  # every Shape is a dataclass
+        name: getattr(even if getattr(shape, name) is None else shape, name)
+        for name in searched_names(type(shape))
     }
     per_layer = {name: fields.pop(name) for name in sorted(shape.per_layer)}
     terminal.say()

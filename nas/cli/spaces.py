@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,13 +60,14 @@ def spaces(
 def families(form: FormatOption = Format.TABLE) -> None:
     """List the families of architectures."""
     from nas.families import FAMILIES, shape_class
+    from nas.families.constants import searched_names
 
     kinds = {name: shape_class(name) for name in FAMILIES}
     rows = [
         {
             "family": name,
             "heads": sorted(kind.heads),
-            "fields": [f.name for f in dataclasses.fields(kind)],  # type: ignore[arg-type]  # every Shape is a dataclass
+            "fields": searched_names(kind),
             "per_layer": sorted(kind.per_layer),
             "description": kind.description,
         }

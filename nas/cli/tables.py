@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -26,6 +26,7 @@ Row = Mapping[str, Any]
 GAP = "  "
 PROSE = frozenset({"description", "error"})  # columns that may lose their end
 CLIPPED = 16  # characters that such a text keeps at least
+NUMBERS = frozenset({"rank", "score"})  # columns of streams that stand to the right
 TITLES = {"number": "#", "candidate_id": "candidate", "flops_per_token": "flops/token"}
 
 
@@ -111,6 +112,79 @@ def show_pairs(pairs: Mapping[str, Any]) -> None:
         terminal.say(f"{name:{widest}}{GAP}{lines[0]}")
         for line in lines[1:]:
             terminal.say(f"{'':{widest}}{GAP}{line}")
+
+
+class RowStream:
+    """Rows that are written part by part and read as if `show_rows` had written all.
+
+    A table's columns are as wide as the first part needs; its last one is cut at the terminal's
+    edge. Within `with`, so that what was begun is ended.
+
+    Args:
+        form: The format.
+        columns: The columns of every row, in a table in this order.
+    """
+
+    def __init__(self, form: Format, columns: Sequence[str]) -> None:
+        self._form, self._columns = form, columns
+        self._widths: list[int] = []
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._form is Format.JSON:
+            terminal.say("\n]" if self._count else "[]")
+        elif kind is None and not self._count:
+            self.write([])
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write some more rows."""
+        if self._form is Format.JSON:
+            self._write_json(rows)
+        elif self._form is Format.CSV:
+            self._write_csv(rows)
+        else:
+            self._write_table(rows)
+        self._count += len(rows)
+        sys.stdout.flush()
+
+    def _write_json(self, rows: Sequence[Row]) -> None:
+        texts = [
+            f"{',' if number else '['}\n"
+            + textwrap.indent(json.dumps(row, indent=2, allow_nan=False), "  ")
+            for number, row in enumerate(rows, start=self._count)
+        ]
+        terminal.write("".join(texts))
+
+    def _write_csv(self, rows: Sequence[Row]) -> None:
+        names = sorted(self._columns, key=lambda name: name != "input")
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if not self._count:
+            writer.writerow(names)
+        writer.writerows([[row[name] for name in names] for row in rows])
+
+    def _write_table(self, rows: Sequence[Row]) -> None:
+        blocks = [_block(name, [row[name] for row in rows]) for name in self._columns]
+        is_first = not self._widths
+        self._widths = self._widths or [len(block[0]) for block in blocks[:-1]]
+        title, *lines = [self._line(cells) for cells in zip(*blocks, strict=True)]
+        if is_first:
+            terminal.heading(title)
+        if lines:
+            terminal.say("\n".join(lines))
+
+    def _line(self, cells: Sequence[str]) -> str:
+        *first, last = [text.strip() for text in cells]
+        padded = [self._padded(place, text) for place, text in enumerate(first)]
+        room = terminal.width() - sum(map(len, padded)) - len(GAP) * len(padded)
+        return GAP.join([*padded, _clipped(last, max(CLIPPED, room))]).rstrip()
+
+    def _padded(self, place: int, text: str) -> str:
+        is_number = self._columns[place] in NUMBERS
+        width = self._widths[place]
+        return text.rjust(width) if is_number else text.ljust(width)
 
 
 def _block(name: str, values: Sequence[Any]) -> list[str]:

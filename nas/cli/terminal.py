@@ -51,6 +51,11 @@ def say(text: str = "") -> None:
     typer.echo(text, color=coloured())
 
 
+def write(text: str) -> None:
+    """Write to standard output, without an end of line."""
+    typer.echo(text, color=coloured(), nl=False)
+
+
 def aside(text: str) -> None:
     """Write a line to standard error."""
     typer.echo(text, err=True)

@@ -12,6 +12,7 @@ from nas.config.records import (
     TaskConfig,
     identity_diff,
 )
+from nas.config.tuning import TuningConfig, tuning_from_plain
 
 __all__ = [
     "TIMED",
@@ -22,6 +23,7 @@ __all__ = [
     "StopConfig",
     "StudyConfig",
     "TaskConfig",
+    "TuningConfig",
     "check_study_name",
     "config_from_plain",
     "find_study_file",
@@ -29,5 +31,6 @@ __all__ = [
     "load_config",
     "parse_set",
     "studies_folder",
+    "tuning_from_plain",
     "with_key",
 ]

@@ -94,11 +94,13 @@ def parse_set(text: str) -> tuple[str, Any]:
 
 
 def _found_beside(plain: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the content with space and data that lie beside the study file given as paths."""
+    """Return the content with what lies beside the study file, as space or data, given as paths."""
     found = dict(plain)
-    space, task = plain.get("space"), plain.get("task")
+    space, task, reference = plain.get("space"), plain.get("task"), plain.get("reference")
     if isinstance(space, str) and is_there(folder / space) and (folder / space).is_file():
         found["space"] = str(folder / space)
+    if isinstance(reference, str) and is_there(folder / reference):
+        found["reference"] = str(folder / reference)
     if isinstance(task, Mapping):
         found["task"] = {**task}
         if "data" in task:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from nas.config.records import (
@@ -28,12 +29,20 @@ from nas.config.records import (
 from nas.data.request import Option, OptionValue
 from nas.data.splits import SPLITS, Split
 from nas.device import check_device_name
-from nas.errors import ConfigError, DataError, DeviceError, InputError, NotFoundError
+from nas.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    InputError,
+    NotFoundError,
+    ShapeError,
+)
 from nas.families import shape_class
 from nas.measure import DEFAULT_BATCH, why_not
 from nas.plugins import is_own, resolve
 from nas.records import PHASES, WRITING_HEADS, TaskSpec
-from nas.space import SearchSpace, load_space
+from nas.space import SearchSpace, load_space, with_reference
 from nas.tasks import SPECIAL_FIELDS, Task, task_class
 from nas.yaml_strict import Reader
 
@@ -89,14 +98,14 @@ def config_from_plain(
     reader = Reader(plain, where=where)
     reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
     space = _read_space(reader)
-    task, kind = _read_task(reader.mapping("task"))
-    recipe = _read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
+    task, kind = read_task(reader.mapping("task"))
+    recipe = read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
     objectives = _read_objectives(reader, space, kind)
     config = StudyConfig(
         name=check_study_name(name),
         space=space,
         task=task,
-        split=_read_split(reader),
+        split=read_split(reader),
         recipe=recipe,
         objectives=objectives,
         budget=_read_budget(reader.mapping("per_candidate", optional=True), recipe),
@@ -116,6 +125,16 @@ def config_from_plain(
 
 
 def _read_space(reader: Reader) -> SearchSpace:
+    space = _read_space_alone(reader)
+    if reader.value("reference", default=None) is None:
+        return space
+    try:
+        return with_reference(space, Path(reader.text("reference")))
+    except (ArtifactError, ShapeError) as error:
+        reader.fail("reference", str(error))
+
+
+def _read_space_alone(reader: Reader) -> SearchSpace:
     given = reader.value("space", expected="a search space: a name, a file or a mapping")
     if isinstance(given, Mapping):
         return SearchSpace.from_plain(given, where=f"{reader.where}: space", name="inline")
@@ -125,7 +144,8 @@ def _read_space(reader: Reader) -> SearchSpace:
         reader.fail("space", str(error))
 
 
-def _read_task(reader: Reader) -> tuple[TaskConfig, type[Task]]:
+def read_task(reader: Reader) -> tuple[TaskConfig, type[Task]]:
+    """Return the section `task`, checked, and the task's class."""
     name = reader.text("name")
     try:
         kind = task_class(name)
@@ -160,7 +180,8 @@ def _read_option(reader: Reader, key: str, option: Option) -> OptionValue:
     return str(reader.value(key, default="")) and reader.text(key)
 
 
-def _read_split(reader: Reader) -> Split:
+def read_split(reader: Reader) -> Split:
+    """Return the section `split`; the usual one if it is left out."""
     if not reader.has("split"):
         return DEFAULT_SPLIT
     section = reader.mapping("split")
@@ -172,7 +193,8 @@ def _read_split(reader: Reader) -> Split:
         raise ConfigError(f"{reader.where}: {error}") from error
 
 
-def _read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
+def read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
+    """Return the section `recipe`, checked."""
     context = kind.context
     ours = RecipeConfig() if context is None else RecipeConfig(context=context)
     recipe = RecipeConfig(

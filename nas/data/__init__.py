@@ -9,7 +9,7 @@ puts these together. Cutting batches is the tasks' work.
 from __future__ import annotations
 
 from nas.data.prepared import PreparedData
-from nas.data.request import DataRequest, Option
+from nas.data.request import DataRequest, Option, Trained
 from nas.data.sources import read_documents, signature, source_changed
 from nas.data.splits import Split
 
@@ -18,6 +18,7 @@ __all__ = [
     "Option",
     "PreparedData",
     "Split",
+    "Trained",
     "read_documents",
     "signature",
     "source_changed",

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.corpora import is_library_file
-from nas.data.images import VISION_HINT
+from nas.data.pictures import VISION_HINT
 from nas.errors import DataError
 
 PACKAGES = 12  # classes of `docstrings`, those with most examples

@@ -11,7 +11,8 @@ import numpy as np
 
 from nas.data import examples
 from nas.data.images import read_images
-from nas.data.labels import label_names, label_numbers
+from nas.data.labels import label_numbers, labels_for
+from nas.data.pictures import MEAN, PREPROCESSOR, STD, Pixels, in_channels, in_size
 from nas.data.prepared import Draft, PreparedData, prepare_once
 from nas.data.request import WHOLE, DataRequest, Option
 from nas.data.rows import Columns, read_splits
@@ -21,8 +22,6 @@ from nas.errors import DataError
 from nas.records import TaskSpec
 
 TASK = "image_classification"
-# A byte b becomes (b / 255 - MEAN) / STD: -1 to 1.
-MEAN, STD = 0.5, 0.5
 
 OPTIONS = {
     "image_size": Option(
@@ -51,7 +50,7 @@ def _make(request: DataRequest) -> Draft:
     request, tables = _with_own_splits(request, found)
     by_source = {request.sources[name]: table for name, table in tables.items()}
     splits = read_splits(request, lambda source: by_source[source])
-    labels = label_names(splits["train"]["label"], where=request.name)
+    labels = labels_for(request.trained, splits["train"]["label"], where=request.name)
     arrays: dict[str, Any] = {}
     for name, table in splits.items():
         arrays[f"{name}.pixels"] = table["pixels"]
@@ -61,21 +60,24 @@ def _make(request: DataRequest) -> Draft:
     _check_sizes(request, splits)
     size, channels = splits["train"]["pixels"].shape[2:]
     count = {name: len(splits[name]["label"]) if name in splits else 0 for name in SPLITS}
+    spec = TaskSpec(
+        task=TASK,
+        head="classify_image",
+        vocab_size=0,
+        context=1,
+        labels=labels,
+        image_size=size,
+        n_channel=channels,
+    )
+    preprocessor = json.dumps(_preprocessor(size, channels), indent=2)
+    trained = request.trained
     return Draft(
-        spec=TaskSpec(
-            task=TASK,
-            head="classify_image",
-            vocab_size=0,
-            context=1,
-            labels=labels,
-            image_size=size,
-            n_channel=channels,
-        ),
+        spec=spec if trained is None else replace(trained.spec, labels=labels),
         source_sha256=source_sha256,
         examples=count,
         tokens=count,
         arrays=arrays,
-        files={"preprocessor_config.json": json.dumps(_preprocessor(size, channels), indent=2)},
+        files={PREPROCESSOR: preprocessor} if trained is None else trained.files,
     )
 
 
@@ -83,8 +85,13 @@ def _read(request: DataRequest, source: str) -> dict[str, Columns]:
     """Return the columns of each split that the source itself has, or of all of it."""
     if is_builtin(source):
         pixels, numbers = builtin_name(source, {"digits": examples.digits})()
-        return {WHOLE: {"pixels": pixels, "label": [str(number) for number in numbers]}}
-    found = read_images(local_path(source), size=int(request.options["image_size"]) or None)
+        names = [str(number) for number in numbers]
+        return {WHOLE: {"pixels": _for_model(request, pixels), "label": names}}
+    size = int(request.options["image_size"]) or None
+    if request.trained is not None:
+        size = request.trained.spec.image_size
+    found = read_images(local_path(source), size=size)
+    found = replace(found, pixels=_for_model(request, found.pixels))
     names = [found.names[number] for number in found.labels]
     if found.given is None:
         return {WHOLE: {"pixels": found.pixels, "label": names}}
@@ -93,6 +100,14 @@ def _read(request: DataRequest, source: str) -> dict[str, Columns]:
         name: {"pixels": found.pixels[where], "label": [names[row] for row in where]}
         for name, where in rows.items()
     }
+
+
+def _for_model(request: DataRequest, pixels: Pixels) -> Pixels:
+    """Return images in the size and with the channels that a trained model takes."""
+    if request.trained is None:
+        return pixels
+    spec = request.trained.spec
+    return in_channels(in_size(pixels, spec.image_size), spec.n_channel)
 
 
 def _with_own_splits(

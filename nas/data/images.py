@@ -12,7 +12,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.labels import in_order
+from nas.data.pictures import in_size, picture_of
 from nas.data.text_files import unreadable
 from nas.errors import DataError
 
-VISION_HINT = 'install it with: pip install "transformer-nas[vision]"'
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-LARGEST_SIDE = 1024
 MOST_DEFLATED = 1032  # bytes that one of a zip file can stand for, by the format of deflate
 
 # File name parts of the MNIST family: https://yann.lecun.com/exdb/mnist/ describes the format.
@@ -80,7 +79,7 @@ def read_images(source: Path, *, size: int | None) -> Images:
     if not found.pixels[:1].size:
         raise DataError(f"{source}: images of shape {found.pixels.shape[1:]}: there are no pixels")
     if size is not None and found.pixels.shape[1:3] != (size, size):
-        found = _resized(found, size)
+        found = replace(found, pixels=in_size(found.pixels, size))
     height, width = found.pixels.shape[1:3]
     if height != width:
         raise DataError(
@@ -259,7 +258,7 @@ def _read_folder(folder: Path, size: int | None) -> Images:
             f"{folder}: no pictures in class folders (looked for CLASS/*.png, .jpg and the like)"
         )
     everything = [path for found in files.values() for _, path in found]
-    pictures = [_picture(path, size) for path in everything]
+    pictures = [picture_of(path, size) for path in everything]
     pixels = _stacked(folder, everything, pictures)
     labels = np.array([names.index(name) for rows in files.values() for name, _ in rows])
     parts, start = {}, 0
@@ -280,40 +279,6 @@ def _class_files(root: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def _picture(path: Path, size: int | None) -> Pixels:
-    """Return a picture as (H, W, 1) if it is grey, else (H, W, 3); what is clear becomes white."""
-    pil = _pil()
-    try:
-        with pil.open(path) as opened:
-            if max(opened.size) > 16 * LARGEST_SIDE:
-                raise DataError(f"{path}: {opened.size[0]} x {opened.size[1]} pixels are too many")
-            picture = opened.convert("RGBA") if _is_clear(opened) else _of_bytes(path, opened)
-            if picture.mode == "RGBA":
-                white = pil.new("RGBA", picture.size, "white")
-                picture = pil.alpha_composite(white, picture)
-            grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I;16")
-            picture = picture.convert("L" if grey else "RGB")
-            if size is not None and picture.size != (size, size):
-                picture = picture.resize((size, size), pil.Resampling.BILINEAR)
-            array = np.asarray(picture, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); remove it") from error
-    return array[..., None] if array.ndim == 2 else array
-
-
-def _of_bytes(path: Path, opened: Any) -> Any:
-    """Return a picture of 16 bits a pixel as one of 8: Pillow would make all above 255 white."""
-    if opened.mode.startswith("I;16"):
-        return _pil().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
-    if opened.mode in ("I", "F"):
-        raise DataError(f"{path}: pixels of 32 bits have no known white; save it with 8 or 16")
-    return opened
-
-
-def _is_clear(picture: Any) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-
-
 def _stacked(folder: Path, paths: list[Path], pictures: list[Pixels]) -> Pixels:
     sizes = {picture.shape[:2]: path for picture, path in zip(pictures, paths, strict=True)}
     if len(sizes) > 1:
@@ -325,21 +290,3 @@ def _stacked(folder: Path, paths: list[Path], pictures: list[Pixels]) -> Pixels:
     if any(picture.shape[2] == 3 for picture in pictures):
         pictures = [np.broadcast_to(p, (*p.shape[:2], 3)) for p in pictures]
     return np.stack(pictures)
-
-
-def _resized(images: Images, size: int) -> Images:
-    pil = _pil()
-    pixels = np.empty((len(images.pixels), size, size, images.pixels.shape[3]), dtype=np.uint8)
-    for row, image in enumerate(images.pixels):
-        picture = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        small = np.asarray(picture.resize((size, size), pil.Resampling.BILINEAR))
-        pixels[row] = small[..., None] if small.ndim == 2 else small
-    return Images(pixels=pixels, labels=images.labels, names=images.names, given=images.given)
-
-
-def _pil() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DataError(f"pictures need Pillow; {VISION_HINT}") from error
-    return Image

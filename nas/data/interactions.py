@@ -62,21 +62,33 @@ def interactions_of(rows: Mapping[str, Sequence[str]]) -> Interactions:
     Raises:
         DataError: If a time is none, or a user or an item has no name.
     """
-    times = [_seconds(text, number) for number, text in enumerate(rows["time"], start=1)]
-    for column in ("user", "item"):
-        _check_named(rows[column], column)
+    histories = histories_of(rows)
     names = in_order(set(rows["item"]))
     numbers = {name: number for number, name in enumerate(names)}
-    histories: dict[str, list[tuple[float, int]]] = {}
-    for user, item, time in zip(rows["user"], rows["item"], times, strict=True):
-        histories.setdefault(user, []).append((time, numbers[item]))
     kept = {user: found for user, found in histories.items() if len(found) >= LEAST_EVENTS}
     return Interactions(
         users=tuple(kept),
         items=names,
-        sequences=tuple(_in_order(found) for found in kept.values()),
+        sequences=tuple(
+            np.array([numbers[item] for item in found], dtype=np.int64) for found in kept.values()
+        ),
         dropped=len(histories) - len(kept),
     )
+
+
+def histories_of(rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return each user's items in order of time; equal times keep their order.
+
+    Raises:
+        DataError: If a time is none, or a user or an item has no name.
+    """
+    times = [_seconds(text, number) for number, text in enumerate(rows["time"], start=1)]
+    for column in ("user", "item"):
+        _check_named(rows[column], column)
+    histories: dict[str, list[tuple[float, str]]] = {}
+    for user, item, time in zip(rows["user"], rows["item"], times, strict=True):
+        histories.setdefault(user, []).append((time, item))
+    return {user: _in_order(events) for user, events in histories.items()}
 
 
 def _check_named(names: Sequence[str], column: str) -> None:
@@ -85,9 +97,8 @@ def _check_named(names: Sequence[str], column: str) -> None:
         raise DataError(f"event {number}: {column}: is empty; leave the event out")
 
 
-def _in_order(events: list[tuple[float, int]]) -> NDArray[np.int64]:
-    ordered = sorted(events, key=lambda event: event[0])
-    return np.array([item for _, item in ordered], dtype=np.int64)
+def _in_order(events: list[tuple[float, str]]) -> list[str]:
+    return [item for _, item in sorted(events, key=lambda event: event[0])]
 
 
 def _seconds(text: str, number: int) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.request import Trained
 from nas.errors import DataError
 
 MOST_CLASSES = 10_000
@@ -31,6 +32,25 @@ def label_names(found: Sequence[str], *, where: str) -> tuple[str, ...]:
             f"{where}: {len(names):,} classes, at most {MOST_CLASSES:,}; is it the label's column?"
         )
     return in_order(names)
+
+
+def labels_for(trained: Trained | None, found: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """Return the classes of a model for these labels: a trained one's where it keeps them.
+
+    Raises:
+        DataError: As `label_names`, or if the trained model keeps its classes and lacks one.
+    """
+    if trained is None or trained.head == "new":
+        return label_names(found, where=where)
+    known, names = trained.spec.labels, set(found)
+    if trained.head == "keep":
+        if unknown := sorted(names - set(known)):
+            raise DataError(
+                f"{where}: the label '{unknown[0]}' is none of the model's, {', '.join(known)}; "
+                "drop its examples or give the model a new head"
+            )
+        return known
+    return known if names == set(known) else label_names(found, where=where)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ streams of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ OPTIONS = {
     "vocab_size": vocabulary.OPTIONS["vocab_size"],
 }
 
-Tokens = NDArray[Any]  # uint16
+Tokens = NDArray[Any]  # uint16, of large vocabularies uint32
 Documents = dict[str, list[bytes]]  # of each split
 
 
@@ -51,36 +52,49 @@ def prepare_language_modeling(request: DataRequest, folder: str | Path) -> Prepa
 def _make(request: DataRequest) -> Draft:
     documents = {name: read_documents(source) for name, source in request.sources.items()}
     parts, sizes, tokenizer = (
-        _byte_parts(request, documents)
-        if request.options["tokenizer"] == "bytes"
-        else _bpe_parts(request, documents)
+        _byte_parts(request, documents) if _reads_bytes(request) else _bpe_parts(request, documents)
     )
     _check_lengths(request, parts)
-    end = _id_of_end(request)
-    config = bpe.tokenizer_config(
-        request.context, bos=byte_level.END_OF_TEXT, eos=byte_level.END_OF_TEXT
-    )
     return Draft(
-        spec=TaskSpec(
-            task=TASK,
-            head="causal_lm",
-            vocab_size=bpe.size_of(tokenizer),
-            context=request.context,
-            bos_token_id=end,
-            eos_token_id=end,
-        ),
+        spec=_spec(request, tokenizer),
         source_sha256=signature(request.sources),
         examples={name: len(part) for name, part in parts.items()},
         tokens={name: len(part) for name, part in parts.items()},
         bytes=sizes,
         arrays={f"{name}.ids": part for name, part in parts.items() if len(part)},
-        files={"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)},
+        files=_files(request, tokenizer),
         tokenizer=str(request.options["tokenizer"]),
     )
 
 
-def _id_of_end(request: DataRequest) -> int:
-    return byte_level.END_OF_TEXT_ID if request.options["tokenizer"] == "bytes" else 0
+def _reads_bytes(request: DataRequest) -> bool:
+    """Say whether tokens are bytes, which numpy encodes faster than any tokenizer."""
+    if request.trained is not None:
+        return request.trained.tokenizer == byte_level.tokenizer_json()
+    return request.options["tokenizer"] == "bytes"
+
+
+def _spec(request: DataRequest, tokenizer: str) -> TaskSpec:
+    if request.trained is not None:
+        return replace(request.trained.spec, context=request.context)
+    end = byte_level.END_OF_TEXT_ID if _reads_bytes(request) else 0
+    return TaskSpec(
+        task=TASK,
+        head="causal_lm",
+        vocab_size=bpe.size_of(tokenizer),
+        context=request.context,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+
+
+def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
+    if request.trained is not None:
+        return request.trained.files
+    config = bpe.tokenizer_config(
+        request.context, bos=byte_level.END_OF_TEXT, eos=byte_level.END_OF_TEXT
+    )
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _byte_parts(
@@ -89,7 +103,8 @@ def _byte_parts(
     """Return tokens and bytes of text of each split, and the tokenizer."""
     streams = {name: byte_level.encode_documents(found) for name, found in documents.items()}
     parts = _cut(request, streams)
-    ends = {name: np.count_nonzero(part == _id_of_end(request)) for name, part in parts.items()}
+    end = byte_level.END_OF_TEXT_ID
+    ends = {name: np.count_nonzero(part == end) for name, part in parts.items()}
     sizes = {name: len(part) - int(ends[name]) for name, part in parts.items()}
     return parts, sizes, byte_level.tokenizer_json()
 
@@ -99,21 +114,23 @@ def _bpe_parts(
 ) -> tuple[dict[str, Tokens], dict[str, int], str]:
     """As `_byte_parts`; text is cut before it is encoded, so that pairs are learned on train."""
     texts = _cut_documents(request, documents)
-    tokenizer = bpe.train_bpe(
-        (text.decode(errors="replace") for text in texts["train"]),
-        vocab_size=int(request.options["vocab_size"]),
-        special=[byte_level.END_OF_TEXT],
-    )
-    parts = {name: _encode(tokenizer, found) for name, found in texts.items()}
+    if request.trained is not None:
+        tokenizer, end = request.trained.tokenizer, request.trained.spec.eos_token_id
+    else:
+        train = (text.decode(errors="replace") for text in texts["train"])
+        size, end = int(request.options["vocab_size"]), 0
+        tokenizer = bpe.train_bpe(train, vocab_size=size, special=[byte_level.END_OF_TEXT])
+    parts = {name: _encode(tokenizer, found, end) for name, found in texts.items()}
     return parts, {name: sum(map(len, found)) for name, found in texts.items()}, tokenizer
 
 
-def _encode(tokenizer: str, documents: Sequence[bytes]) -> Tokens:
+def _encode(tokenizer: str, documents: Sequence[bytes], end: int | None) -> Tokens:
     """Return the ids of documents in a row, each of several followed by the end token."""
     texts = [document.decode(errors="replace") for document in documents]
-    end = [0] if len(texts) > 1 else []
+    ends = [end] if len(texts) > 1 and end is not None else []
     rows = bpe.encode(tokenizer, texts, special=False)
-    return np.fromiter((token for row in rows for token in (*row, *end)), dtype="<u2")
+    kind = "<u2" if bpe.size_of(tokenizer) <= 1 << 16 else "<u4"
+    return np.fromiter((token for row in rows for token in (*row, *ends)), dtype=kind)
 
 
 def _cut(request: DataRequest, streams: dict[str, Tokens]) -> dict[str, Tokens]:

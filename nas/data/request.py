@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from nas.data.splits import SPLITS, Split
 from nas.errors import DataError
+from nas.records import TaskSpec
 
 OptionValue = str | int | bool
 WHOLE = "all"  # the only source, cut into splits
@@ -36,6 +37,33 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a trained model that goes on with new data lays down: they are read as its own were.
+
+    Attributes:
+        spec: Its vocabulary, image size and classes.
+        files: The content of its tokenizer or image preprocessor, by file name.
+        head: `auto`: its classes are kept where the data have the same; `keep`: always; `new`:
+            never.
+    """
+
+    spec: TaskSpec
+    files: Mapping[str, str]
+    head: str = "auto"
+
+    @property
+    def tokenizer(self) -> str:
+        """The content of its `tokenizer.json`.
+
+        Raises:
+            DataError: If it has none.
+        """
+        if "tokenizer.json" not in self.files:
+            raise DataError("the model has no tokenizer.json, which new data are encoded with")
+        return self.files["tokenizer.json"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataRequest:
     """The data of a study as its file names it.
 
@@ -44,12 +72,14 @@ class DataRequest:
         split: Shares of each split; of given files only those of the splits without one count.
         context: Longest input in tokens.
         options: The task's options, complete.
+        trained: The model that goes on with the data; None: they are for new models.
     """
 
     sources: Mapping[str, str]
     split: Split
     context: int
     options: Mapping[str, OptionValue] = field(default_factory=dict)
+    trained: Trained | None = None
 
     @classmethod
     def of(
@@ -59,6 +89,7 @@ class DataRequest:
         split: Split,
         context: int,
         options: Mapping[str, OptionValue],
+        trained: Trained | None = None,
     ) -> DataRequest:
         """Return the request for what stands in `task.data`.
 
@@ -71,7 +102,7 @@ class DataRequest:
             if unknown or "train" not in sources:
                 what = f"unknown split '{unknown[0]}'" if unknown else "no 'train'"
                 raise DataError(f"task.data: {what}; expected train and any of val and test")
-        return cls(sources=sources, split=split, context=context, options=options)
+        return cls(sources=sources, split=split, context=context, options=options, trained=trained)
 
     @property
     def is_given(self) -> bool:

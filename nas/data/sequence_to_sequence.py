@@ -6,7 +6,8 @@ What is written is scored against `SPLIT.reference`: targets as they are, howeve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ COLUMNS = {
     "source": ("source", "src", "input", "en"),
     "target": ("target", "tgt", "output", "de"),
 }
+
+Frame = tuple[Sequence[int], Sequence[int]]  # special tokens before and after a text
 
 OPTIONS = {**vocabulary.OPTIONS, **column_options(tuple(COLUMNS))}
 
@@ -51,37 +54,51 @@ def prepare_sequence_to_sequence(request: DataRequest, folder: str | Path) -> Pr
 def _make(request: DataRequest) -> Draft:
     splits = read_splits(request, lambda source: _read(request, source))
     texts = [*splits["train"]["source"], *splits["train"]["target"]]
-    plain = vocabulary.learn(request, texts, SPECIAL)
-    tokenizer = bpe.with_template(plain, single="$A </s>", pair=None)
+    tokenizer = vocabulary.tokenizer_for(request, texts, SPECIAL, single="$A </s>", pair=None)
+    frame = bpe.frame_of(bpe.read_tokenizer(tokenizer))
     arrays: dict[str, Any] = {}
     for name, table in splits.items():
-        sides = {side: _rows(request, table[side], tokenizer) for side in ("source", "target")}
+        sides = {
+            side: _rows(request, table[side], tokenizer, frame) for side in ("source", "target")
+        }
         if name != "train":
             sides["reference"] = bpe.encode(tokenizer, table["target"], special=False)
         for side, rows in sides.items():
             for part, array in ragged(rows, bpe.size_of(tokenizer)).items():
                 arrays[f"{name}.{side}.{part}"] = array
     count = {name: len(splits[name]["source"]) if name in splits else 0 for name in SPLITS}
-    config = bpe.tokenizer_config(
-        request.context, text_only=True, bos="<s>", eos="</s>", pad="<pad>"
-    )
     return Draft(
-        spec=TaskSpec(
-            task=TASK,
-            head="seq2seq",
-            vocab_size=bpe.size_of(tokenizer),
-            context=request.context,
-            bos_token_id=BEGIN,
-            eos_token_id=END,
-            pad_token_id=PAD,
-        ),
+        spec=_spec(request, tokenizer),
         source_sha256=signature(request.sources),
         examples=count,
         tokens={name: number * request.context for name, number in count.items()},
         arrays=arrays,
-        files={"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)},
+        files=_files(request, tokenizer),
         tokenizer=str(request.options["tokenizer"]),
     )
+
+
+def _spec(request: DataRequest, tokenizer: str) -> TaskSpec:
+    if request.trained is not None:
+        return replace(request.trained.spec, context=request.context)
+    return TaskSpec(
+        task=TASK,
+        head="seq2seq",
+        vocab_size=bpe.size_of(tokenizer),
+        context=request.context,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
+        pad_token_id=PAD,
+    )
+
+
+def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
+    if request.trained is not None:
+        return request.trained.files
+    config = bpe.tokenizer_config(
+        request.context, text_only=True, bos="<s>", eos="</s>", pad="<pad>"
+    )
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _read(request: DataRequest, source: str) -> Columns:
@@ -96,6 +113,14 @@ def _read(request: DataRequest, source: str) -> Columns:
     return table
 
 
-def _rows(request: DataRequest, texts: Sequence[str], tokenizer: str) -> list[list[int]]:
-    room = request.context - 1
-    return [[*row[:room], END] for row in bpe.encode(tokenizer, texts, special=False)]
+def _rows(
+    request: DataRequest, texts: Sequence[str], tokenizer: str, frame: Frame
+) -> list[list[int]]:
+    encoded = bpe.encode(tokenizer, texts, special=False)
+    return [cut_source(row, request.context, frame) for row in encoded]
+
+
+def cut_source(tokens: Sequence[int], context: int, frame: Frame) -> list[int]:
+    """Return the beginning of a text that fits, within its special tokens."""
+    before, after = frame
+    return [*before, *tokens[: context - len(before) - len(after)], *after]

@@ -6,6 +6,8 @@ Token 0 is padding and item i is token i + 1. Fractions of the split do not appl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +60,10 @@ def _make(request: DataRequest) -> Draft:
         raise DataError(f"{request.name}: no user has 3 events or more; give a longer log")
     if taken := set(SPECIAL) & set(log.items):
         raise DataError(f"{request.name}: an item is called '{taken.pop()}', which is padding here")
-    tokenizer = bpe.word_tokenizer(log.items, SPECIAL)
-    vocab_size = len(log.items) + len(SPECIAL)
-    rows = [sequence + len(SPECIAL) for sequence in log.sequences]
+    tokenizer = _tokenizer(request, log.items)
+    vocab_size = bpe.size_of(tokenizer)
+    tokens = _tokens_of(request, log.items, tokenizer)
+    rows = [tokens[sequence] for sequence in log.sequences]
     splits = {"train": 2, "val": 1, "test": 0} if request.split.test else {"train": 1, "val": 0}
     if max(map(len, rows)) < splits["train"] + 2:
         raise DataError(
@@ -73,15 +76,18 @@ def _make(request: DataRequest) -> Draft:
         for part, array in ragged(kept, vocab_size).items():
             arrays[f"{name}.{part}"] = array
     users = {name: len(rows) if name in splits else 0 for name in ("train", "val", "test")}
+    spec = TaskSpec(
+        task=TASK,
+        head="causal_lm",
+        vocab_size=vocab_size,
+        context=request.context,
+        pad_token_id=PAD,
+    )
     config = bpe.tokenizer_config(request.context, pad="<pad>")
+    files = {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
+    trained = request.trained
     return Draft(
-        spec=TaskSpec(
-            task=TASK,
-            head="causal_lm",
-            vocab_size=vocab_size,
-            context=request.context,
-            pad_token_id=PAD,
-        ),
+        spec=spec if trained is None else replace(trained.spec, context=request.context),
         source_sha256=signature(request.sources),
         examples=users,
         tokens={
@@ -89,9 +95,29 @@ def _make(request: DataRequest) -> Draft:
             for name, count in users.items()
         },
         arrays=arrays,
-        files={"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)},
+        files=files if trained is None else trained.files,
         tokenizer="items",
     )
+
+
+def _tokenizer(request: DataRequest, items: Sequence[str]) -> str:
+    if request.trained is not None:
+        return request.trained.tokenizer
+    return bpe.word_tokenizer(items, SPECIAL)
+
+
+def _tokens_of(request: DataRequest, items: Sequence[str], tokenizer: str) -> NDArray[np.int64]:
+    """Return the token of each item."""
+    known = bpe.read_tokenizer(tokenizer)
+    tokens = [known.token_to_id(item) for item in items]
+    unknown = [item for item, token in zip(items, tokens, strict=True) if token is None]
+    if unknown:
+        more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+        raise DataError(
+            f"{request.name}: the model does not know the item '{unknown[0]}'{more}; leave their "
+            "events out, or search anew on the whole log"
+        )
+    return np.array(tokens, dtype=np.int64)
 
 
 def _read(request: DataRequest) -> Interactions:

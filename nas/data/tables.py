@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from nas.data.text_files import read_text_file
+from nas.data.text_files import read_text_file, unreadable
 from nas.errors import DataError, nearest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+# What ends a line: of csv any end, which may also stand in quotes.
+_NEWLINE = {".csv": "", ".tsv": "\n", ".jsonl": "\n"}
+LARGEST_FIELD = 1 << 30  # characters of a field that is read from a stream
 
 Wanted = Mapping[str, Sequence[str]]  # our name of a column: what it may be called
 Row = tuple[int, Mapping[str, Any]]  # line number, cells
@@ -37,17 +42,80 @@ def read_rows(path: Path, columns: Wanted) -> dict[str, list[str]]:
     Raises:
         DataError: If the file cannot be read, a column is missing, or a row is not whole.
     """
-    suffix = _suffix(path)
-    if suffix not in SUFFIXES:
-        raise DataError(
-            f"{path}: a table is a {', '.join(SUFFIXES)} file (also .gz); got '{suffix}'"
-        )
+    suffix = _checked_suffix(path)
     text = read_text_file(path).decode("utf-8-sig")
     if not text.strip():
         raise DataError(f"{path}: empty; there is nothing to learn from")
-    rows = _json_rows(path, text) if suffix == ".jsonl" else _cell_rows(path, text, suffix, columns)
+    rows = _rows(path, io.StringIO(text, newline=_NEWLINE[suffix]), columns)
     with _fields_of(len(text)):
         return _columns(path, rows, columns)
+
+
+def stream_rows(path: Path, columns: Wanted) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table as they are read, each as text under our names.
+
+    Args:
+        path: As for `read_rows`.
+        columns: As for `read_rows`.
+
+    Raises:
+        DataError: As `read_rows` does, at the row where it is.
+    """
+    names: dict[str, str] = {}
+    with (
+        _fields_of(LARGEST_FIELD),
+        open_text(path, newline=_NEWLINE[_checked_suffix(path)]) as lines,
+    ):
+        try:
+            for line, cells in _rows(path, lines, columns):
+                names = names or _match(path, cells, columns)
+                yield {ours: _cell(path, line, theirs, cells) for ours, theirs in names.items()}
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            raise _unreadable_now(path, error) from error
+
+
+@contextmanager
+def open_text(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a UTF-8 text, gzipped or not, to be read a line at a time.
+
+    Raises:
+        DataError: If it is not there or cannot be opened.
+    """
+    try:
+        opened: Any = (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)  # noqa: SIM115 - closed below
+            if path.suffix.lower() == ".gz"
+            else path.open(encoding="utf-8-sig", newline=newline)
+        )
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    with opened as lines:
+        yield lines
+
+
+def stream_lines(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield the lines of a text without their ends; blank ones are left out.
+
+    Raises:
+        DataError: If it is not UTF-8 text or cannot be read on.
+    """
+    try:
+        for line in lines:
+            if text := line.strip():
+                yield text
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise _unreadable_now(Path(name), error) from error
+
+
+def is_table(path: Path) -> bool:
+    """Say whether a file's name is a table's."""
+    return _suffix(path) in SUFFIXES
+
+
+def _unreadable_now(path: Path, error: Exception) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    return DataError(f"{path}: cannot be read on: not whole UTF-8 text ({error})")
 
 
 def _columns(path: Path, rows: Iterator[Row], columns: Wanted) -> dict[str, list[str]]:
@@ -82,14 +150,34 @@ def _fields_of(most: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+def _checked_suffix(path: Path) -> str:
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: a table is a {', '.join(SUFFIXES)} file (also .gz); got '{suffix}'"
+        )
+    return suffix
+
+
 def _suffix(path: Path) -> str:
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return name.suffix.lower()
 
 
-def _cell_rows(path: Path, text: str, suffix: str, columns: Wanted) -> Iterator[Row]:
-    lines = _csv_lines(path, text) if suffix == ".csv" else _tsv_lines(text)
-    first_line, header = next(lines)
+def _rows(path: Path, lines: Iterable[str], columns: Wanted) -> Iterator[Row]:
+    suffix = _suffix(path)
+    if suffix == ".jsonl":
+        return _json_rows(path, lines)
+    cells = _csv_lines(path, lines) if suffix == ".csv" else _tsv_lines(lines)
+    return _cell_rows(path, cells, columns)
+
+
+def _cell_rows(
+    path: Path, lines: Iterator[tuple[int, list[str]]], columns: Wanted
+) -> Iterator[Row]:
+    first_line, header = next(lines, (1, []))
+    if not header:
+        raise DataError(f"{path}: empty; there is nothing in it")
     known = {name for names in columns.values() for name in names}
     # A first line of single words alone is a header with other names, to be refused.
     has_header = bool(known & set(header)) or all(cell.strip().isidentifier() for cell in header)
@@ -108,8 +196,8 @@ def _cell_rows(path: Path, text: str, suffix: str, columns: Wanted) -> Iterator[
         yield line, dict(zip(header, cells, strict=True))
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -122,15 +210,15 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
 
 
-def _tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        stripped = line.removesuffix("\r")
+def _tsv_lines(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, start=1):
+        stripped = line.removesuffix("\n").removesuffix("\r")
         if stripped:
             yield number, stripped.split("\t")
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -6,14 +6,15 @@ several rows, and `SPLIT.owner` names the example of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.data import bpe, examples, vocabulary
-from nas.data.labels import label_names, label_numbers
+from nas.data.labels import label_numbers, labels_for
 from nas.data.prepared import Draft, PreparedData, prepare_once
 from nas.data.request import DataRequest, Option
 from nas.data.rows import Columns, column_options, columns_of, ragged, read_splits
@@ -61,9 +62,14 @@ def prepare_text_classification(request: DataRequest, folder: str | Path) -> Pre
 def _make(request: DataRequest) -> Draft:
     _check_overlap(request)
     splits = read_splits(request, lambda source: _read(request, source))
-    labels = label_names(splits["train"]["label"], where=request.name)
-    plain = vocabulary.learn(request, splits["train"]["text"], SPECIAL)
-    tokenizer = bpe.with_template(plain, single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]")
+    labels = labels_for(request.trained, splits["train"]["label"], where=request.name)
+    tokenizer = vocabulary.tokenizer_for(
+        request,
+        splits["train"]["text"],
+        SPECIAL,
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+    )
     arrays: dict[str, Any] = {}
     for name, table in splits.items():
         arrays |= _arrays(request, name, table["text"], tokenizer)
@@ -71,6 +77,42 @@ def _make(request: DataRequest) -> Draft:
             table["label"], labels, where=request.name, split=name
         )
     examples_of = {name: len(splits[name]["text"]) if name in splits else 0 for name in SPLITS}
+    return Draft(
+        spec=_spec(request, tokenizer, labels),
+        source_sha256=signature(request.sources),
+        examples=examples_of,
+        tokens={
+            name: len(arrays[f"{name}.ends"]) * request.context if count else 0
+            for name, count in examples_of.items()
+        },
+        arrays=arrays,
+        files=_files(request, tokenizer),
+        tokenizer=str(request.options["tokenizer"]),
+    )
+
+
+def _spec(request: DataRequest, tokenizer: str, labels: tuple[str, ...]) -> TaskSpec:
+    spec = TaskSpec(
+        task=TASK,
+        head="classify",
+        vocab_size=bpe.size_of(tokenizer),
+        context=request.context,
+        bos_token_id=CLS,
+        eos_token_id=SEP,
+        pad_token_id=PAD,
+    )
+    return replace(
+        spec if request.trained is None else request.trained.spec,
+        context=request.context,
+        labels=labels,
+        long_inputs=str(request.options["long_inputs"]),
+        chunk_overlap=int(request.options["chunk_overlap"]),
+    )
+
+
+def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
+    if request.trained is not None:
+        return request.trained.files
     config = bpe.tokenizer_config(
         request.context,
         keep="end" if request.options["long_inputs"] == "truncate_left" else "beginning",
@@ -80,29 +122,7 @@ def _make(request: DataRequest) -> Draft:
         pad="[PAD]",
         mask="[MASK]",
     )
-    return Draft(
-        spec=TaskSpec(
-            task=TASK,
-            head="classify",
-            vocab_size=bpe.size_of(tokenizer),
-            context=request.context,
-            labels=labels,
-            bos_token_id=CLS,
-            eos_token_id=SEP,
-            pad_token_id=PAD,
-            long_inputs=str(request.options["long_inputs"]),
-            chunk_overlap=int(request.options["chunk_overlap"]),
-        ),
-        source_sha256=signature(request.sources),
-        examples=examples_of,
-        tokens={
-            name: len(arrays[f"{name}.ends"]) * request.context if count else 0
-            for name, count in examples_of.items()
-        },
-        arrays=arrays,
-        files={"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)},
-        tokenizer=str(request.options["tokenizer"]),
-    )
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _check_overlap(request: DataRequest) -> None:
@@ -124,26 +144,34 @@ def _arrays(
     request: DataRequest, split: str, texts: Sequence[str], tokenizer: str
 ) -> dict[str, Any]:
     encoded = bpe.encode(tokenizer, texts, special=False)
-    pieces = [list(cut_text(request.options, row, request.context)) for row in encoded]
+    frame = bpe.frame_of(bpe.read_tokenizer(tokenizer))
+    pieces = [list(cut_text(request.options, row, request.context, frame)) for row in encoded]
     rows = [piece for found in pieces for piece in found]
     parts: dict[str, Any] = {**ragged(rows, bpe.size_of(tokenizer))}
     parts["owner"] = np.repeat(np.arange(len(pieces)), [len(found) for found in pieces])
     return {f"{split}.{name}": array for name, array in parts.items()}
 
 
-def cut_text(options: Any, tokens: Sequence[int], context: int) -> Iterator[list[int]]:
-    """Yield the inputs that a text becomes, each with `[CLS]` and `[SEP]`.
+def cut_text(
+    options: Mapping[str, Any],
+    tokens: Sequence[int],
+    context: int,
+    frame: tuple[Sequence[int], Sequence[int]] = ((CLS,), (SEP,)),
+) -> Iterator[list[int]]:
+    """Yield the inputs that a text becomes, each within its special tokens.
 
     Args:
         options: `long_inputs` and `chunk_overlap` by name.
         tokens: The text's tokens.
         context: Longest input.
+        frame: The special tokens before and after (see `bpe.frame_of`).
     """
-    room, how = context - 2, options["long_inputs"]
+    before, after = frame
+    room, how = context - len(before) - len(after), options["long_inputs"]
     if how == "truncate_left":
         tokens = tokens[max(0, len(tokens) - room) :]
     elif how == "truncate":
         tokens = tokens[:room]
     step = room - int(options["chunk_overlap"])
     for start in range(0, max(1, len(tokens) - room + step), step):
-        yield [CLS, *tokens[start : start + room], SEP]
+        yield [*before, *tokens[start : start + room], *after]

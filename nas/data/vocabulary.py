@@ -17,6 +17,28 @@ OPTIONS = {
 }
 
 
+def tokenizer_for(
+    request: DataRequest,
+    texts: Iterable[str],
+    special: Sequence[str],
+    *,
+    single: str,
+    pair: str | None,
+) -> str:
+    """Return the `tokenizer.json` of a trained model as it is, else a learned one with a template.
+
+    Args:
+        request: Says which.
+        texts: What it is learned from.
+        special: The special tokens of a learned one.
+        single: Template of a text (see `bpe.with_template`).
+        pair: Template of two.
+    """
+    if request.trained is not None:
+        return request.trained.tokenizer
+    return bpe.with_template(learn(request, texts, special), single=single, pair=pair)
+
+
 def learn(request: DataRequest, texts: Iterable[str], special: Sequence[str]) -> str:
     """Return the `tokenizer.json` that the options ask for; special tokens have the first ids."""
     if request.options["tokenizer"] == "bytes":

@@ -106,17 +106,20 @@ class Bench:
     ) -> CandidateRow:
         """Store a candidate, train it, or go on where it was left, and store what came of it.
 
+        The job's own checkpoint is another candidate's, whose tokens are not counted again.
+
         Raises:
             KeyboardInterrupt: If the user stopped it; the next call goes on from there.
             NasError: If it could not be trained.
         """
         study, candidate = self.study, job.candidate
         row = self._added(store, candidate, number=number, role=role, parameters=parameters)
+        inherited = 0 if job.checkpoint is None else job.checkpoint.tokens
         job = replace(job, checkpoint=checkpoint_of(study, row) or job.checkpoint)
         outcome = self.train(job, row, store)
         before = store.row(study.record, candidate.id).checkpoint
         kept = None if outcome.checkpoint is None else relative_to(study.folder, outcome.checkpoint)
-        store.record_outcome(study.record, replace(outcome, checkpoint=kept))
+        store.record_outcome(study.record, replace(outcome, checkpoint=kept), inherited=inherited)
         store.set_checkpoint(study.record, candidate.id, kept)
         if before is not None and (kept is None or before.uri != kept.uri):
             (study.folder / before.uri).unlink(missing_ok=True)

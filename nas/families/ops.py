@@ -72,8 +72,9 @@ def attend(
     """
     k_BHSK, v_BHSK = (_repeat_heads(x, q_BHTK.shape[1]) for x in (k_BGSK, v_BGSK))
     length, seen = q_BHTK.shape[2], k_BHSK.shape[2]
-    masked = causal and length > 1
-    whole = masked and length == seen and mask_BS is None and kernel == "sdpa"
+    # While a graph is traced for export, a length is a symbol that a branch would fix.
+    masked = causal and (torch.compiler.is_exporting() or length > 1)
+    whole = masked and mask_BS is None and kernel == "sdpa" and bool(length == seen)
     bias = causal_bias(length, seen, q_BHTK) if masked and not whole else None
     if mask_BS is not None:
         padding = padding_bias(mask_BS, q_BHTK)
@@ -83,6 +84,8 @@ def attend(
         scores = scores if bias is None else scores + bias
         mix: Tensor = scores.softmax(dim=-1, dtype=torch.float32)
         return mix.to(v_BHSK.dtype) @ v_BHSK
+    if torch.compiler.is_exporting() and bias is not None:
+        bias = bias.expand(*q_BHTK.shape[:3], -1)  # or the kernel would ask whether S is 1
     return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=whole)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nas.errors import ShapeError
+from nas.families.constants import check_constants, stated_constants
 from nas.records import ShapeValue
 
 # No shape beyond these is built or loaded: a folder's numbers are untrusted.
@@ -37,11 +38,13 @@ class PlainShape:
     per_layer: ClassVar[frozenset[str]] = frozenset()
     limits: ClassVar[Mapping[str, int]] = LIMITS
     least: ClassVar[Mapping[str, float]] = {}
+    constants: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("n_layer", "d_model", "n_head", "d_ff"):
             self._check_count(name)
         self._check_heads("n_head", self.n_head)
+        check_constants(self)
 
     def _check_count(self, name: str) -> None:
         value, limit = getattr(self, name), self.limits[name]
@@ -59,7 +62,8 @@ class PlainShape:
 
     def canonical(self) -> dict[str, ShapeValue]:
         """Return the fields in canonical form."""
-        return {name: getattr(self, name) for name in ("n_layer", "d_model", "n_head", "d_ff")}
+        fields = {name: getattr(self, name) for name in ("n_layer", "d_model", "n_head", "d_ff")}
+        return {**fields, **stated_constants(self)}
 
     @classmethod
     def valid(cls, fields: Mapping[str, Any]) -> Any:

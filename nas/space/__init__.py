@@ -3,7 +3,7 @@
 from nas.space.bound import BoundSpace
 from nas.space.dimensions import Parameter
 from nas.space.feasible import LinearColumn
-from nas.space.own import feasible_shape, named_shape, space_of_study
+from nas.space.own import feasible_shape, named_shape, space_of_study, with_reference
 from nas.space.rated import RatedSpace
 from nas.space.space import SearchSpace, load_space, shipped_spaces
 
@@ -18,4 +18,5 @@ __all__ = [
     "named_shape",
     "shipped_spaces",
     "space_of_study",
+    "with_reference",
 ]

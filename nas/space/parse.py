@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from nas.errors import NotFoundError, nearest
 from nas.families import Shape, shape_class
+from nas.families.constants import searched_names
 from nas.records import ShapeValue, TaskSpec
 from nas.space.dimensions import DEPTH, ENDS, FREE, ONE, Dimension
 from nas.space.feasible import Constraint
@@ -40,7 +41,8 @@ class Fields:
     @classmethod
     def of(cls, kind: type[Shape]) -> Fields:
         """Read them off the family's dataclass."""
-        own = fields(kind)  # type: ignore[arg-type]  # every Shape is a dataclass
+        searched = searched_names(kind)
+        own = [f for f in fields(kind) if f.name in searched]  # type: ignore[arg-type]  # every Shape is a dataclass
         hints = get_type_hints(kind)
         return cls(
             names=tuple(f.name for f in own),

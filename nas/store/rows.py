@@ -11,6 +11,7 @@ from typing import Any
 
 from nas.errors import NotFoundError
 from nas.families import shape_class
+from nas.families.constants import searched_names
 from nas.records import (
     Architecture,
     Candidate,
@@ -168,7 +169,9 @@ def metric_column(split: str, name: str) -> str:
 def _shape_defaults(family: str) -> dict[str, Any]:
     """Return the defaults of a family's fields; nothing for a family that is not installed."""
     try:
-        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(shape_class(family))  # type: ignore[arg-type]  # every Shape is a dataclass
+        kind = shape_class(family)
     except NotFoundError:
         return {}
-    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every Shape is a dataclass
+    searched = {name: defaults[name] for name in searched_names(kind)}
+    return {name: value for name, value in searched.items() if value is not dataclasses.MISSING}

@@ -243,11 +243,17 @@ class Store:
         """
         self._update_candidate(study, candidate_id, checkpoint=to_plain(checkpoint))
 
-    def record_outcome(self, study: StudyRecord, outcome: Outcome) -> bool:
+    def record_outcome(self, study: StudyRecord, outcome: Outcome, *, inherited: int = 0) -> bool:
         """Store how a job ended: state, measurements, checkpoint, model and error, all or nothing.
 
         A measurement that is there already stays as it is, and a report that was stored before
         changes nothing: a complete or failed candidate is final until it is set running again.
+
+        Args:
+            study: Whose candidate it is.
+            outcome: How it ended.
+            inherited: Tokens of another candidate's training that this one went on from; they are
+                counted there.
 
         Returns:
             Whether anything changed.
@@ -257,7 +263,7 @@ class Store:
         """
         with self._write() as connection:
             self._check_candidate(connection, study, outcome.candidate_id)
-            return writes.apply_outcome(connection, study, outcome)
+            return writes.apply_outcome(connection, study, outcome, inherited)
 
     def record_model(
         self, study: StudyRecord, candidate_id: str, *, path: str, size_bytes: int, sha256: str

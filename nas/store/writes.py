@@ -85,7 +85,9 @@ def _insert_architecture(
     connection.execute(t.architecture.insert().values(**key, **values))
 
 
-def apply_outcome(connection: sa.Connection, study: StudyRecord, outcome: Outcome) -> bool:
+def apply_outcome(
+    connection: sa.Connection, study: StudyRecord, outcome: Outcome, inherited: int
+) -> bool:
     """Store how a job ended; return False, with nothing changed, if it was stored before."""
     state = queries.candidate_state(connection, study, outcome.candidate_id)
     known = queries.rungs_of(connection, study, outcome.candidate_id)
@@ -95,6 +97,7 @@ def apply_outcome(connection: sa.Connection, study: StudyRecord, outcome: Outcom
         return False
     for evaluation in sorted(new, key=lambda e: e.rung):
         before = max((tokens for r, tokens in known.items() if r < evaluation.rung), default=0)
+        before = max(before, min(inherited, evaluation.tokens))
         _insert_evaluation(connection, _key(study, outcome.candidate_id), evaluation, before)
         known[evaluation.rung] = evaluation.tokens
     _update_candidate(connection, study, outcome)

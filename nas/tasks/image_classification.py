@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data import DataRequest, Option, PreparedData
-from nas.data.image_classification import MEAN, OPTIONS, STD, TASK, prepare_image_classification
+from nas.data.image_classification import OPTIONS, TASK, prepare_image_classification
+from nas.data.pictures import PREPROCESSOR, Scaling
 from nas.records import Recipe
 from nas.tasks import metrics
 from nas.tasks.batches import Ints, Order, balanced_weights, class_loss, spread, to_device
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EVAL_BATCH = 128
 # Images are moved by up to this share of their size, about two pixels of 28.
 SHIFT = 0.08
+OWN_SCALING = Scaling()
 
 
 class ImageBatch(NamedTuple):
@@ -57,6 +59,7 @@ class ImageClassification:
         self._pixels = prepared.array("train.pixels")
         self._labels = np.asarray(prepared.array("train.labels"))
         self._order = Order(len(self._labels), recipe.batch, seed)
+        self._scaling = _scaling_of(prepared)
         self._weights = None
         if recipe.class_weights == "balanced":
             self._weights = balanced_weights(self._labels, prepared.spec.n_class)
@@ -80,7 +83,7 @@ class ImageClassification:
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> Tensor:
         """Return the mean cross-entropy of a batch in nats an image."""
-        logits_BC = network(_inputs(batch.pixels_BHWC, network))
+        logits_BC = network(image_inputs(batch.pixels_BHWC, network, self._scaling))
         labels = to_device(batch.labels_B, network)
         return class_loss(logits_BC, labels, self.recipe.label_smoothing, self._weights)
 
@@ -99,14 +102,32 @@ class ImageClassification:
         parts = []
         for start in range(0, len(taken), EVAL_BATCH):
             rows = taken[start : start + EVAL_BATCH]
-            parts.append(network(_inputs(np.asarray(pixels[rows]), network)).float().cpu().numpy())
+            parts.append(
+                network(image_inputs(np.asarray(pixels[rows]), network, self._scaling))
+                .float()
+                .cpu()
+                .numpy()
+            )
         return metrics.classification(np.concatenate(parts), labels[taken])
 
 
-def _inputs(pixels_BHWC: NDArray[np.uint8], network: nn.Module) -> Tensor:
-    """Return pixels as the network takes them, (B, C, H, W), -1 to 1."""
+def _scaling_of(prepared: PreparedData) -> Scaling:
+    file = prepared.folder / PREPROCESSOR
+    return Scaling.of(file.read_text(encoding="utf-8")) if file.is_file() else OWN_SCALING
+
+
+def image_inputs(
+    pixels_BHWC: NDArray[np.uint8], network: nn.Module, scaling: Scaling = OWN_SCALING
+) -> Tensor:
+    """Return pixels as the network takes them, (B, C, H, W)."""
+    import torch
+
     pixels: Any = to_device(np.ascontiguousarray(pixels_BHWC), network)
-    scaled: Tensor = pixels.permute(0, 3, 1, 2).float().div_(255 * STD).sub_(MEAN / STD)
+    divisor, shift = (
+        torch.tensor(part, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+        for part in (scaling.divisor, scaling.shift)
+    )
+    scaled: Tensor = pixels.permute(0, 3, 1, 2).float().div_(divisor).sub_(shift)
     return scaled
 
 

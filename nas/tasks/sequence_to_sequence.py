@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nas.data import DataRequest, Option, PreparedData
+from nas.data import DataRequest, Option, PreparedData, bpe
 from nas.data.rows import Ragged
 from nas.data.sequence_to_sequence import OPTIONS, TASK, prepare_sequence_to_sequence
 from nas.records import IGNORED, Recipe
@@ -106,7 +106,7 @@ class SequenceToSequence:
     def _written(self, network: nn.Module, split: str, rows: Ints) -> dict[str, float]:
         import sacrebleu
 
-        from nas.decoding import greedy_decode
+        from nas.decoding import greedy_decode, most_written
 
         sources, references = (Ragged(self.prepared, f"{split}.{s}") for s in SCORED)
         spec, written = self.prepared.spec, dict[int, list[int]]()
@@ -117,7 +117,7 @@ class SequenceToSequence:
                 to_device(ids, network),
                 to_device(mask, network),
                 spec,
-                limit=min(spec.context, 2 * ids.shape[1] + 8),
+                limit=most_written(ids.shape[1], spec),
             )
             written |= zip(group.tolist(), found, strict=True)
         ours = self._texts([written[row] for row in rows.tolist()])
@@ -128,7 +128,8 @@ class SequenceToSequence:
         }
 
     def _texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        texts: list[str] = self._tokenizer.decode_batch(list(rows), skip_special_tokens=True)
+        with bpe.failures("the tokenizer is damaged"):
+            texts: list[str] = self._tokenizer.decode_batch(list(rows), skip_special_tokens=True)
         return texts
 
     @cached_property

@@ -107,7 +107,7 @@ class SequentialRecommendation:
         losses, ranks = [], []
         for rows in in_batches(spread(len(histories), max_tokens // context), lengths):
             found = [np.asarray(histories[row]) for row in rows]
-            logits = _last_logits(network, [history[:-1][-context:] for history in found])
+            logits = last_logits(network, [history[:-1][-context:] for history in found])
             right = np.array([history[-1] for history in found], dtype=np.int64)
             losses.append(_losses(logits, right))
             ranks.append(_ranks(logits, right, [history[:-1] for history in found]))
@@ -117,7 +117,7 @@ class SequentialRecommendation:
         }
 
 
-def _last_logits(network: nn.Module, histories: list[Any]) -> Any:
+def last_logits(network: nn.Module, histories: list[Any]) -> Any:
     """Return the logits after each history's last item, (B, V), without those of padding."""
     import torch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,25 @@ class Training:
 
     Args:
         job: What to train and by which numerics.
+        network: What training begins with, which is changed; None: fresh weights. Weights that
+            take no gradient stay as they are.
+        head: Of such a network, the weights that learn at the whole rate (see `Optimizer`).
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(
+        self,
+        job: Job,
+        network: nn.Module | None = None,
+        head: Sequence[nn.Parameter] | None = None,
+    ) -> None:
         self.job, self.recipe = job, job.candidate.recipe
         prepared = PreparedData.open(job.data)
         self.task: Task = task_class(job.task_spec.task)(prepared, self.recipe, job.candidate.seed)
-        self.network = build_network(job)
-        self.optimizer = Optimizer(self.network, self.recipe)
+        if network is None:
+            self.network = build_network(job)
+        else:
+            self.network = place(network, job.numerics, self.recipe.dropout)
+        self.optimizer = Optimizer(self.network, self.recipe, head)
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)
         self._best: dict[str, torch.Tensor] = {}  # the weights that an early stop returns to

@@ -23,13 +23,17 @@ class Optimizer:
     may not be moved to another device afterwards, nor its gradients be set to None.
 
     Args:
-        network: Its weights are taken over.
+        network: Its weights that take a gradient are taken over.
         recipe: Rates, decay and the largest norm of the gradient.
+        head: Of a network that was trained before, the weights that learn at the whole rate; all
+            others get the share of the blocks' matrices. None: all outside the blocks do.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, head: Sequence[nn.Parameter] | None = None
+    ) -> None:
         self.recipe = recipe
-        groups = _groups(network, recipe)
+        groups = _groups(network, recipe, head)
         weights = [weight for group in groups for weight in group["weights"]]
         values = torch.cat([weight.detach().flatten() for weight in weights])
         self._grads = torch.zeros_like(values)
@@ -78,23 +82,41 @@ class Optimizer:
             }
 
 
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+def _groups(
+    network: nn.Module, recipe: Recipe, head: Sequence[nn.Parameter] | None
+) -> list[dict[str, Any]]:
     """Return the weights that learn alike; each group's `share` is its part of the rate."""
-    hidden = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
-    inside = {id(weight) for weight in hidden}
-    rest = [weight for weight in network.parameters() if id(weight) not in inside]
+    blocks = network.hidden_matrices()  # type: ignore[operator]  # every family's module has it
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    hidden = [weight for weight in blocks if weight.requires_grad]
+    rest = _without(learning, hidden)
+    whole = rest if head is None else [w for w in head if w.requires_grad]
+    trunk = _without(rest, whole)
     share = width_factor(network.shape.d_model)  # type: ignore[union-attr,arg-type]  # every family's module has it
     decay = recipe.weight_decay
     groups = [
         ("hidden", hidden, share, decay),
-        ("matrices", [weight for weight in rest if weight.ndim >= 2], 1.0, decay),
-        ("vectors", [weight for weight in rest if weight.ndim < 2], 1.0, 0.0),
+        ("matrices", _matrices(whole), 1.0, decay),
+        ("vectors", _without(whole, _matrices(whole)), 1.0, 0.0),
+        ("trunk_matrices", _matrices(trunk), share, decay),
+        ("trunk_vectors", _without(trunk, _matrices(trunk)), share, 0.0),
     ]
     return [
         {"name": name, "weights": weights, "share": share, "weight_decay": decay}
         for name, weights, share, decay in groups
         if weights
     ]
+
+
+def _matrices(weights: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    return [weight for weight in weights if weight.ndim >= 2]
+
+
+def _without(
+    weights: Sequence[nn.Parameter], left_out: Sequence[nn.Parameter]
+) -> list[nn.Parameter]:
+    ids = {id(weight) for weight in left_out}
+    return [weight for weight in weights if id(weight) not in ids]
 
 
 def _lay_into(weights: Sequence[nn.Parameter], values: Tensor, grads: Tensor) -> None:

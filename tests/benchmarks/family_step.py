@@ -31,7 +31,7 @@ from nas.records import Candidate, Job, Numerics, Recipe
 from nas.space import load_space
 from nas.tasks import task_class
 from nas.tasks.batches import Order
-from nas.tasks.image_classification import _inputs
+from nas.tasks.image_classification import image_inputs
 from nas.training.loop import Training
 from nas.worker import probe
 
@@ -130,7 +130,7 @@ def inputs(head: str, batch: Any, model: nn.Module) -> dict[str, Tensor]:
         return {"input_ids": ids, "labels": ids}
     if head == "classify_image":
         return {
-            "pixel_values": _inputs(batch.pixels_BHWC, model),
+            "pixel_values": image_inputs(batch.pixels_BHWC, model),
             "labels": torch.from_numpy(batch.labels_B),
         }
     found = [torch.from_numpy(array) for array in batch]

@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -46,6 +48,13 @@ def losses(study, row):
     return [one.metrics for one in study.evaluations(row.candidate_id)]
 
 
+def tokens_trained(study, row):
+    """Return what the evaluations of a candidate say was trained for it."""
+    query = "SELECT sum(tokens) FROM nas_evaluation WHERE candidate_id = ?"
+    with closing(sqlite3.connect(study.folder / "study.db")) as database:
+        return database.execute(query, (row.candidate_id,)).fetchone()[0]
+
+
 def checkpoints(study):
     return {f"checkpoints/{path.name}" for path in (study.folder / "checkpoints").iterdir()}
 
@@ -63,12 +72,14 @@ def test_extended_is_as_trained_in_one_go(study):
     assert extended.candidate_id != row.candidate_id
     assert extended.model_path is not None
     found = losses(study, extended)
+    assert tokens_trained(study, extended) == 8_192 - row.checkpoint.tokens
     shutil.rmtree(study.folder)
     again = study_copy(study)
     (again.folder / winner_of(again).checkpoint.uri).unlink()
     [note] = notes_of(extend, again, row.candidate_id, 8_200)
     assert "from before its cooldown: from the beginning" in note
     assert losses(again, extended) == found
+    assert tokens_trained(again, extended) == 8_192
     assert nas.load("tiny", candidate=extended.candidate_id, verify=True).metrics["val"]
 
 

@@ -281,10 +281,11 @@ def test_causal_logits_depend_on_the_past_alone(family):
                 assert not torch.allclose(first[:, -1], second[:, -1])
 
 
+@pytest.mark.parametrize("batch", [1, 2])  # of one text steps go a way of their own
 @pytest.mark.parametrize("family", [f for f in FAMILIES if "causal_lm" in shape_class(f).heads])
-def test_steps_give_the_logits_of_the_whole(family):
+def test_steps_give_the_logits_of_the_whole(family, batch):
     for arch in shapes_of(family)[:3]:
-        network, (ids,) = drawn_network(arch), full_inputs(family, 2)
+        network, (ids,) = drawn_network(arch), full_inputs(family, batch)
         with torch.no_grad():
             first, past = network.step(ids[:, :7], None)
             parts = [first]

@@ -142,11 +142,12 @@ def test_stored_folder_opens_without_nas(tmp_path: Path, tokenizer_dir: Path) ->
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("kernel", ["sdpa", "bmm"])
-def test_step_by_step_logits_equal_the_whole_pass(kernel: str) -> None:
+def test_step_by_step_logits_equal_the_whole_pass(kernel: str, batch: int) -> None:
     network = random_network(architecture("llama", **PER_LAYER))
     network.kernel = kernel
-    ids = torch.randint(0, SPEC.vocab_size, (2, 9))
+    ids = torch.randint(0, SPEC.vocab_size, (batch, 9))
     with torch.no_grad():
         first, past = network.step(ids[:, :4], None)
         second, past = network.step(ids[:, 4:8], past)

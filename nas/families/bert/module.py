@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.families.bert.shape import LAYER_NORM_EPS, TOKEN_TYPES, BertShape
+from nas.families.bert.shape import TOKEN_TYPES, BertShape
 from nas.families.blocks import CLASSIFIER_STD, Dense, SelfAttention, draw_weights, drop
 from nas.records import TaskSpec
 
@@ -17,10 +17,10 @@ from nas.records import TaskSpec
 class AddNorm(nn.Module):
     """A projection back into the residual stream, added and normalised."""
 
-    def __init__(self, n_in: int, d_model: int) -> None:
+    def __init__(self, n_in: int, shape: BertShape) -> None:
         super().__init__()
-        self.dense = nn.Linear(n_in, d_model)
-        self.LayerNorm = nn.LayerNorm(d_model, eps=LAYER_NORM_EPS)
+        self.dense = nn.Linear(n_in, shape.d_model)
+        self.LayerNorm = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
     def forward(self, inner: Tensor, x_BTD: Tensor, share: float) -> Tensor:
         """Return `norm(x + dense(inner))`, with a share of the update dropped."""
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         super().__init__()
         inner = SelfAttention(shape.d_model, shape.n_head, ("query", "key", "value"))
         self.add_module("self", inner)
-        self.output = AddNorm(shape.d_model, shape.d_model)
+        self.output = AddNorm(shape.d_model, shape)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor | None, kernel: str, share: float) -> Tensor:
         """Return the residual stream after attention."""
@@ -51,7 +51,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(shape)
         self.intermediate = Dense(shape.d_model, shape.d_ff)
-        self.output = AddNorm(shape.d_ff, shape.d_model)
+        self.output = AddNorm(shape.d_ff, shape)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor | None, kernel: str, share: float) -> Tensor:
         """Return the layer's output."""
@@ -68,7 +68,7 @@ class Embeddings(nn.Module):
         self.word_embeddings = nn.Embedding(spec.vocab_size, shape.d_model)
         self.position_embeddings = nn.Embedding(spec.context, shape.d_model)
         self.token_type_embeddings = nn.Embedding(TOKEN_TYPES, shape.d_model)
-        self.LayerNorm = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.LayerNorm = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the first block's input, (B, T, D); all tokens are of the first type."""

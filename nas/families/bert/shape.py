@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nas.families.labels import label_maps
+from nas.families.native import Native, NativeConfig
 from nas.families.plain import PlainShape, blocks_cost, columns
 from nas.records import TaskSpec
 
@@ -21,10 +22,17 @@ TOKEN_TYPES = 2  # first and second text of a pair; the first alone is trained h
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BertShape(PlainShape):
-    """A BERT's searchable fields (see `PlainShape`)."""
+    """A BERT's fields (see `PlainShape`).
+
+    Attributes:
+        norm_eps: What norms add to a variance.
+    """
+
+    norm_eps: float = LAYER_NORM_EPS
 
     family: ClassVar[str] = "bert"
     heads: ClassVar[frozenset[str]] = frozenset({"classify"})
+    constants: ClassVar[frozenset[str]] = frozenset({"norm_eps"})
     module: ClassVar[str] = "nas.families.bert.module:Bert"
     description: ClassVar[str] = "encoder: post-LayerNorm, learned positions, GELU, tanh pooler"
 
@@ -62,7 +70,7 @@ class BertShape(PlainShape):
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
             "classifier_dropout": 0.0,
-            "layer_norm_eps": LAYER_NORM_EPS,
+            "layer_norm_eps": self.norm_eps,
             "max_position_embeddings": spec.context,
             "type_vocab_size": TOKEN_TYPES,
             "vocab_size": spec.vocab_size,
@@ -74,3 +82,43 @@ class BertShape(PlainShape):
             "dtype": "float32",
             "torch_dtype": "float32",
         }
+
+
+def _read(config: NativeConfig) -> tuple[BertShape, TaskSpec]:
+    """Read the `config.json` of a stock BERT."""
+    config.must("hidden_act", "gelu", default="gelu")
+    config.must("position_embedding_type", "absolute", default="absolute")
+    config.must("is_decoder", False, default=False)
+    config.must("add_cross_attention", False, default=False)
+    config.must("type_vocab_size", TOKEN_TYPES, default=TOKEN_TYPES)
+    vocab_size = config.integer("vocab_size")
+    shape = BertShape(
+        n_layer=config.integer("num_hidden_layers"),
+        d_model=config.integer("hidden_size"),
+        n_head=config.integer("num_attention_heads"),
+        d_ff=config.integer("intermediate_size"),
+        norm_eps=config.number("layer_norm_eps", LAYER_NORM_EPS),
+    )
+    spec = TaskSpec(
+        task="text_classification",
+        head="classify",
+        vocab_size=vocab_size,
+        context=config.integer("max_position_embeddings", 512),
+        labels=config.labels(),
+        bos_token_id=config.token("bos_token_id", vocab_size),
+        eos_token_id=config.token("eos_token_id", vocab_size),
+        pad_token_id=config.token("pad_token_id", vocab_size, 0),
+    )
+    return shape, spec
+
+
+NATIVE = Native(
+    read=_read,
+    classes=("BertForSequenceClassification",),
+    headless=("BertModel", "BertForMaskedLM", "BertForPreTraining"),
+    prefix="bert.",
+    head=("classifier.", "bert.pooler."),
+    other_heads=("cls.",),
+    buffers=r".*embeddings\.position_ids",
+    renamed=((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias")),
+)

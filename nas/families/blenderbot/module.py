@@ -229,8 +229,10 @@ class Blenderbot(nn.Module):
 
     def _embed(self, ids_BT: Tensor, side: _Side, start: int) -> Tensor:
         place_TD = side.embed_positions.weight[start : start + ids_BT.shape[1]]
-        embedded: Tensor = self.model.shared(ids_BT) + place_TD
-        return embedded
+        embedded: Tensor = self.model.shared(ids_BT)
+        if self.shape.scale_embedding:
+            embedded = embedded * self.shape.d_model**0.5
+        return embedded + place_TD
 
     def _logits(self, x_BTD: Tensor) -> Tensor:
         x_BTD = self.model.decoder.layer_norm(x_BTD)

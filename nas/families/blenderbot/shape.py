@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nas.families.native import Native, NativeConfig
 from nas.families.plain import LIMITS, PlainShape, blocks_cost, columns
 from nas.records import ShapeValue, TaskSpec
 
@@ -26,14 +27,17 @@ class BlenderbotShape(PlainShape):
         n_layer_decoder: Number of the decoder's blocks; None: as many as the encoder's.
         n_head_decoder: Heads of the decoder's layers; None: as many as the encoder's.
         d_ff_decoder: Width of the decoder's feed-forward; None: the encoder's.
+        scale_embedding: Whether embeddings of tokens are multiplied by the root of `d_model`.
     """
 
     n_layer_decoder: int | None = None
     n_head_decoder: int | None = None
     d_ff_decoder: int | None = None
+    scale_embedding: bool = False
 
     family: ClassVar[str] = "blenderbot"
     heads: ClassVar[frozenset[str]] = frozenset({"seq2seq"})
+    constants: ClassVar[frozenset[str]] = frozenset({"scale_embedding"})
     module: ClassVar[str] = "nas.families.blenderbot.module:Blenderbot"
     limits: ClassVar[Mapping[str, int]] = LIMITS | {f"{n}_decoder": LIMITS[n] for n in SIDES}
     description: ClassVar[str] = "encoder and decoder: pre-LayerNorm, cross-attention, GELU, tied"
@@ -114,7 +118,7 @@ class BlenderbotShape(PlainShape):
             "d_model": self.d_model,
             **sides,
             "activation_function": "gelu",
-            "scale_embedding": False,
+            "scale_embedding": self.scale_embedding,
             "dropout": 0.0,
             "attention_dropout": 0.0,
             "activation_dropout": 0.0,
@@ -135,3 +139,47 @@ class BlenderbotShape(PlainShape):
 def _of_decoder(fields: Mapping[str, Any], name: str) -> Any:
     own = fields.get(f"{name}_decoder")
     return fields[name] if own is None else own
+
+
+def _read(config: NativeConfig) -> tuple[BlenderbotShape, TaskSpec]:
+    """Read the `config.json` of a stock Blenderbot."""
+    config.must("activation_function", "gelu", default="gelu")
+    config.must("is_encoder_decoder", True, default=True)
+    config.must("tie_word_embeddings", True, default=True)
+    vocab_size = config.integer("vocab_size")
+    start = config.token("decoder_start_token_id", vocab_size, 1)
+    shape = BlenderbotShape(
+        n_layer=config.integer("encoder_layers"),
+        d_model=config.integer("d_model"),
+        n_head=config.integer("encoder_attention_heads"),
+        d_ff=config.integer("encoder_ffn_dim"),
+        n_layer_decoder=config.integer("decoder_layers"),
+        n_head_decoder=config.integer("decoder_attention_heads"),
+        d_ff_decoder=config.integer("decoder_ffn_dim"),
+        scale_embedding=config.boolean("scale_embedding", default=False),
+    )
+    spec = TaskSpec(
+        task="sequence_to_sequence",
+        head="seq2seq",
+        vocab_size=vocab_size,
+        context=config.integer("max_position_embeddings", 128),
+        bos_token_id=config.token("bos_token_id", vocab_size, 1) if start is None else start,
+        eos_token_id=config.token("eos_token_id", vocab_size, 2),
+        pad_token_id=config.token("pad_token_id", vocab_size, 0),
+    )
+    return shape, spec
+
+
+NATIVE = Native(
+    read=_read,
+    classes=("BlenderbotForConditionalGeneration",),
+    prefix="model.",
+    tied=tuple(
+        (name, "model.shared.weight")
+        for name in (
+            "lm_head.weight",
+            "model.encoder.embed_tokens.weight",
+            "model.decoder.embed_tokens.weight",
+        )
+    ),
+)

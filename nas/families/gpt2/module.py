@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.families.blocks import draw_weights, drop
-from nas.families.gpt2.shape import LAYER_NORM_EPS, Gpt2Shape
+from nas.families.cpu_decoding import append, attend_one, decodes_on_cpu
+from nas.families.gpt2.shape import Gpt2Shape
 from nas.families.ops import attend, attend_fused
 from nas.records import TaskSpec
 
@@ -30,6 +31,10 @@ class Projection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map the last dimension."""
         return F.linear(x, self.weight.t(), self.bias)
+
+    def of_one(self, x: Tensor) -> Tensor:
+        """Map a single vector (see `families.cpu_decoding`)."""
+        return torch.addmv(self.bias, self.weight.t(), x)
 
 
 class Attention(nn.Module):
@@ -56,6 +61,12 @@ class Attention(nn.Module):
         mixed = attend(q, k, v, causal=True)
         return self.c_proj(mixed.transpose(1, 2).flatten(2)), (k, v)
 
+    def step_one(self, x_D: Tensor, past: LayerCache | None) -> tuple[Tensor, LayerCache]:
+        """Return what `step` does of one position of one text on a CPU."""
+        q_HK, k_HK, v_HK = self.c_attn.of_one(x_D).view(3, self.n_head, -1)
+        k, v = append(past and past[0], k_HK), append(past and past[1], v_HK)
+        return self.c_proj.of_one(attend_one(q_HK, k, v)), (k, v)
+
 
 class FeedForward(nn.Module):
     """Two matrices with the tanh form of GELU between them."""
@@ -70,15 +81,19 @@ class FeedForward(nn.Module):
         out: Tensor = self.c_proj(F.gelu(self.c_fc(x_BTD), approximate="tanh"))
         return out
 
+    def step_one(self, x_D: Tensor) -> Tensor:
+        """Map one position of one text on a CPU."""
+        return self.c_proj.of_one(F.gelu(self.c_fc.of_one(x_D), approximate="tanh"))
+
 
 class Block(nn.Module):
     """One decoder layer."""
 
     def __init__(self, shape: Gpt2Shape) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_1 = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
         self.attn = Attention(shape)
-        self.ln_2 = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_2 = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
         self.mlp = FeedForward(shape.d_model, shape.d_ff)
 
     def forward(self, x_BTD: Tensor, kernel: str, share: float) -> Tensor:
@@ -92,6 +107,12 @@ class Block(nn.Module):
         x_BTD = x_BTD + update
         return x_BTD + self.mlp(self.ln_2(x_BTD)), present
 
+    def step_one(self, x_D: Tensor, past: LayerCache | None) -> tuple[Tensor, LayerCache]:
+        """Return what `step` does of one position of one text on a CPU."""
+        update, present = self.attn.step_one(self.ln_1(x_D), past)
+        x_D = x_D + update
+        return x_D + self.mlp.step_one(self.ln_2(x_D)), present
+
 
 class _Backbone(nn.Module):
     """Embeddings, blocks and final norm under the native prefix `transformer.`."""
@@ -101,7 +122,7 @@ class _Backbone(nn.Module):
         self.wte = nn.Embedding(spec.vocab_size, shape.d_model)
         self.wpe = nn.Embedding(spec.context, shape.d_model)
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
-        self.ln_f = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.ln_f = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
 
 class Gpt2(nn.Module):
@@ -140,12 +161,25 @@ class Gpt2(nn.Module):
             past: What the previous call returned; None at the beginning.
         """
         x_BTD = self._embed(ids_BT, past[0][0].shape[2] if past else 0)
+        if decodes_on_cpu(x_BTD):
+            return self._step_one(x_BTD.flatten(), past)
         present = []
         for index, block in enumerate(self.transformer.h):
             assert isinstance(block, Block)
             x_BTD, kept = block.step(x_BTD, past[index] if past else None)
             present.append(kept)
         return F.linear(self.transformer.ln_f(x_BTD), self.transformer.wte.weight), present
+
+    def _step_one(
+        self, x_D: Tensor, past: list[LayerCache] | None
+    ) -> tuple[Tensor, list[LayerCache]]:
+        present = []
+        for index, block in enumerate(self.transformer.h):
+            assert isinstance(block, Block)
+            x_D, kept = block.step_one(x_D, past[index] if past else None)
+            present.append(kept)
+        logits_V = torch.mv(self.transformer.wte.weight, self.transformer.ln_f(x_D))
+        return logits_V[None, None], present
 
     def _embed(self, ids_BT: Tensor, start: int) -> Tensor:
         place_TD = self.transformer.wpe.weight[start : start + ids_BT.shape[1]]

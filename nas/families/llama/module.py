@@ -16,10 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.families.cpu_attention import add_attention
+from nas.families.cpu_decoding import (
+    append,
+    attend_one,
+    decodes_on_cpu,
+    rms_normed,
+    rotate_one,
+    turn_of,
+)
 from nas.families.cpu_feed_forward import add_feed_forward
 from nas.families.cpu_training import norm_project, trains_on_cpu
 from nas.families.fused import FusedLinear
-from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
+from nas.families.llama.shape import LlamaShape
 from nas.families.ops import (
     attend,
     rms_norm,
@@ -40,25 +48,26 @@ EMBEDDING_STD = 0.1
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned scale."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, eps: float) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        return rms_norm(x_BTD, self.weight, RMS_NORM_EPS)
+        return rms_norm(x_BTD, self.weight, self.eps)
 
 
 class Attention(nn.Module):
     """Causal grouped-query self-attention with rotary positions."""
 
-    def __init__(self, d_model: int, n_head: int, n_kv_head: int, head_dim: int) -> None:
+    def __init__(self, shape: LlamaShape, layer: int) -> None:
         super().__init__()
-        self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, head_dim
-        kv_width = n_kv_head * head_dim
-        parts = {"q_proj": n_head * head_dim, "k_proj": kv_width, "v_proj": kv_width}
-        self.fused = FusedLinear(self, d_model, parts)
-        self.o_proj = nn.Linear(n_head * head_dim, d_model, bias=False)
+        self.n_head, self.head_dim, self.theta = shape.n_head, shape.head_size, shape.rope_theta
+        width, kv_width = (n * self.head_dim for n in (self.n_head, shape.kv_heads[layer]))
+        parts = {"q_proj": width, "k_proj": kv_width, "v_proj": kv_width}
+        self.fused = FusedLinear(self, shape.d_model, parts)
+        self.o_proj = nn.Linear(width, shape.d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str) -> Tensor:
         """Mix the positions of whole sequences."""
@@ -72,7 +81,7 @@ class Attention(nn.Module):
         """Return `x + forward(norm(x))` by the `bmm` kernel, for training on a CPU."""
         fused, out = self.fused.weight, self.o_proj.weight
         return add_attention(
-            x_BTD, norm.weight, fused, out, self.n_head, ROPE_THETA, RMS_NORM_EPS, keep_BTD
+            x_BTD, norm.weight, fused, out, self.n_head, self.theta, norm.eps, keep_BTD
         )
 
     def step(
@@ -85,6 +94,19 @@ class Attention(nn.Module):
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         mixed = attend(q, k, v, causal=True)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), (k, v)
+
+    def add_next(
+        self, x_D: Tensor, norm: RMSNorm, turn: tuple[Tensor, Tensor], past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Return `x + step(norm(x))` of one position, and all keys and values so far."""
+        product = torch.mv(self.fused.weight, rms_normed(x_D, norm.weight, norm.eps))
+        heads = product.view(-1, self.head_dim)
+        last = len(heads) - (len(heads) - self.n_head) // 2  # of queries and keys
+        turned = rotate_one(heads[:last], turn)
+        k = append(past and past[0], turned[self.n_head :])
+        v = append(past and past[1], heads[last:])
+        mixed = attend_one(turned[: self.n_head], k, v)
+        return torch.addmv(x_D, self.o_proj.weight, mixed), (k, v)
 
 
 class FeedForward(nn.Module):
@@ -103,7 +125,13 @@ class FeedForward(nn.Module):
     def add_to(self, x_BTD: Tensor, norm: RMSNorm, keep_BTD: Tensor | None) -> Tensor:
         """Return `x + forward(norm(x))`, for training on a CPU."""
         fused, down = self.fused.weight, self.down_proj.weight
-        return add_feed_forward(x_BTD, norm.weight, fused, down, RMS_NORM_EPS, keep_BTD)
+        return add_feed_forward(x_BTD, norm.weight, fused, down, norm.eps, keep_BTD)
+
+    def add_next(self, x_D: Tensor, norm: RMSNorm) -> Tensor:
+        """Return `x + forward(norm(x))` of one position."""
+        product = torch.mv(self.fused.weight, rms_normed(x_D, norm.weight, norm.eps))
+        gate, up = product.chunk(2)
+        return torch.addmv(x_D, self.down_proj.weight, F.silu(gate).mul_(up))
 
 
 class Block(nn.Module):
@@ -111,12 +139,10 @@ class Block(nn.Module):
 
     def __init__(self, shape: LlamaShape, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(
-            shape.d_model, shape.n_head, shape.kv_heads[layer], shape.head_size
-        )
+        self.self_attn = Attention(shape, layer)
         self.mlp = FeedForward(shape.d_model, shape.ff_widths[layer])
-        self.input_layernorm = RMSNorm(shape.d_model)
-        self.post_attention_layernorm = RMSNorm(shape.d_model)
+        self.input_layernorm = RMSNorm(shape.d_model, shape.norm_eps)
+        self.post_attention_layernorm = RMSNorm(shape.d_model, shape.norm_eps)
 
     def forward(self, x_BTD: Tensor, angles_TP: Tensor, kernel: str, drop: float) -> Tensor:
         """Return the layer's output for whole sequences."""
@@ -141,6 +167,13 @@ class Block(nn.Module):
         x_BTD = x_BTD + mixed
         return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD)), present
 
+    def step_one(
+        self, x_D: Tensor, turn: tuple[Tensor, Tensor], past: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        """Return what `step` does of one position of one text on a CPU."""
+        x_D, present = self.self_attn.add_next(x_D, self.input_layernorm, turn, past)
+        return self.mlp.add_next(x_D, self.post_attention_layernorm), present
+
 
 def _keep_factors(x_BTD: Tensor, drop: float) -> Tensor | None:
     return F.dropout(torch.ones_like(x_BTD), drop) if drop else None
@@ -153,7 +186,7 @@ class _Backbone(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
-        self.norm = RMSNorm(shape.d_model)
+        self.norm = RMSNorm(shape.d_model, shape.norm_eps)
 
 
 class Llama(nn.Module):
@@ -176,7 +209,7 @@ class Llama(nn.Module):
         self.model = _Backbone(shape, spec.vocab_size)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.d_model, spec.vocab_size, bias=False)
-        self._angles = rotary_angles(spec.context, shape.head_size, ROPE_THETA)
+        self._angles = rotary_angles(spec.context, shape.head_size, shape.rope_theta)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of each next token, shape (B, T, V)."""
@@ -185,7 +218,8 @@ class Llama(nn.Module):
         for block in self.model.layers:
             x_BTD = block(x_BTD, angles_TP, self.kernel, self.dropout)
         if trains_on_cpu(x_BTD):
-            return norm_project(x_BTD, self.model.norm.weight, self.output_weight, RMS_NORM_EPS)
+            norm = self.model.norm
+            return norm_project(x_BTD, norm.weight, self.output_weight, norm.eps)
         return F.linear(self.model.norm(x_BTD), self.output_weight)
 
     def step(
@@ -200,12 +234,25 @@ class Llama(nn.Module):
         start = past[0][0].shape[2] if past else 0
         x_BTD = self.model.embed_tokens(ids_BT)
         angles_TP = self._angles_at(start, ids_BT.shape[1], x_BTD.device)
+        if decodes_on_cpu(x_BTD):
+            return self._step_one(x_BTD.flatten(), angles_TP, past)
         present = []
         for index, block in enumerate(self.model.layers):
             assert isinstance(block, Block)
             x_BTD, kept = block.step(x_BTD, angles_TP, past[index] if past else None)
             present.append(kept)
         return F.linear(self.model.norm(x_BTD), self.output_weight), present
+
+    def _step_one(
+        self, x_D: Tensor, angles_1P: Tensor, past: list[LayerCache] | None
+    ) -> tuple[Tensor, list[LayerCache]]:
+        turn, present, norm = turn_of(angles_1P), [], self.model.norm
+        for index, block in enumerate(self.model.layers):
+            assert isinstance(block, Block)
+            x_D, kept = block.step_one(x_D, turn, past[index] if past else None)
+            present.append(kept)
+        logits_V = torch.mv(self.output_weight, rms_normed(x_D, norm.weight, norm.eps))
+        return logits_V[None, None], present
 
     @property
     def output_weight(self) -> Tensor:
@@ -219,7 +266,7 @@ class Llama(nn.Module):
         if len(self._angles) < end or self._angles.device != device:
             longest = max(end, min(2 * end, self.spec.context))
             with torch.inference_mode(False):  # training may read them later
-                angles = rotary_angles(longest, self.shape.head_size, ROPE_THETA)
+                angles = rotary_angles(longest, self.shape.head_size, self.shape.rope_theta)
             self._angles = angles.to(device)
         return self._angles[start:end]
 

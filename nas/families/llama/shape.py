@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nas.errors import ShapeError
+from nas.families.constants import check_constants, stated_constants
+from nas.families.native import Native, NativeConfig
 from nas.records import ShapeValue, TaskSpec
 
 ROPE_THETA = 10_000.0
@@ -49,6 +51,8 @@ class LlamaShape:
             None: as many as `n_head`.
         head_dim: Width of one head, even; None: `d_model / n_head`.
         tied: Whether the output layer shares the embedding's weights.
+        rope_theta: Base of the rotary positions.
+        norm_eps: What norms add to a mean square.
     """
 
     n_layer: int
@@ -58,6 +62,8 @@ class LlamaShape:
     n_kv_head: int | tuple[int, ...] | None = None
     head_dim: int | None = None
     tied: bool = True
+    rope_theta: float = ROPE_THETA
+    norm_eps: float = RMS_NORM_EPS
 
     family: ClassVar[str] = "llama"
     heads: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
@@ -65,6 +71,7 @@ class LlamaShape:
     per_layer: ClassVar[frozenset[str]] = frozenset({"d_ff", "n_kv_head"})
     limits: ClassVar[Mapping[str, int]] = LIMITS
     least: ClassVar[Mapping[str, float]] = {}
+    constants: ClassVar[frozenset[str]] = frozenset({"rope_theta", "norm_eps"})
     description: ClassVar[str] = "decoder: RMSNorm, rotary positions, grouped-query heads, SwiGLU"
 
     def __post_init__(self) -> None:
@@ -72,6 +79,7 @@ class LlamaShape:
             self._check_count(name, getattr(self, name), allow_none=name == "head_dim")
         if type(self.tied) is not bool:
             raise ShapeError(f"llama: tied: got {self.tied!r}, expected true or false")
+        check_constants(self)
         for name in ("d_ff", "n_kv_head"):
             object.__setattr__(self, name, self._check_per_layer(name, getattr(self, name)))
         if self.head_dim is None and self.d_model % self.n_head:
@@ -137,7 +145,7 @@ class LlamaShape:
             fields["head_dim"] = self.head_size
         if not self.tied:
             fields["tied"] = False
-        return fields
+        return fields | stated_constants(self)
 
     @classmethod
     def valid(cls, fields: Mapping[str, Any]) -> Any:
@@ -210,9 +218,9 @@ class LlamaShape:
             "head_dim": self.head_size,
             "hidden_act": "silu",
             "max_position_embeddings": spec.context,
-            "rms_norm_eps": RMS_NORM_EPS,
-            "rope_theta": ROPE_THETA,  # transformers 4 reads this one, 5 the next
-            "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
+            "rms_norm_eps": self.norm_eps,
+            "rope_theta": self.rope_theta,  # transformers 4 reads this one, 5 the next
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
             "attention_dropout": 0.0,
             "tie_word_embeddings": self.tied,
             "vocab_size": spec.vocab_size,
@@ -240,3 +248,56 @@ def _layers(value: Any, n_layer: int) -> Sequence[Any]:
 def _total(value: Any, n_layer: Any) -> Any:
     """Sum a per-layer field over the layers; `n_layer` may be an array if `value` is no list."""
     return sum(value) if isinstance(value, (list, tuple)) else value * n_layer
+
+
+def _read(config: NativeConfig) -> tuple[LlamaShape, TaskSpec]:
+    """Read the `config.json` of a stock Llama or Mistral."""
+    is_mistral = config.value("model_type") == "mistral"
+    context = config.integer("max_position_embeddings", 131_072 if is_mistral else 2048)
+    if is_mistral:
+        window = config.value("sliding_window", 4096)
+        if window is not None and (type(window) is not int or window < context):
+            config.refuse(
+                "sliding_window",
+                f"nas attends to all {context} tokens; write null, or a max_position_embeddings "
+                "within it",
+            )
+    config.must("hidden_act", "silu", "swish", default="silu")
+    for name in ("attention_bias", "mlp_bias"):
+        config.must(name, False, None, default=False)
+    vocab_size, n_head = config.integer("vocab_size"), config.integer("num_attention_heads")
+    shape = LlamaShape(
+        n_layer=config.integer("num_hidden_layers"),
+        d_model=config.integer("hidden_size"),
+        n_head=n_head,
+        d_ff=config.integer("intermediate_size"),
+        n_kv_head=_stock_kv_heads(config, n_head, is_mistral=is_mistral),
+        head_dim=None if config.value("head_dim") is None else config.integer("head_dim"),
+        tied=config.boolean("tie_word_embeddings", default=False),
+        rope_theta=config.rope_theta("rope_theta", ROPE_THETA),
+        norm_eps=config.number("rms_norm_eps", RMS_NORM_EPS),
+    )
+    spec = TaskSpec(
+        task="language_modeling",
+        head="causal_lm",
+        vocab_size=vocab_size,
+        context=context,
+        bos_token_id=config.token("bos_token_id", vocab_size, 1),
+        eos_token_id=config.token("eos_token_id", vocab_size, 2),
+        pad_token_id=config.token("pad_token_id", vocab_size),
+    )
+    return shape, spec
+
+
+def _stock_kv_heads(config: NativeConfig, n_head: int, *, is_mistral: bool) -> int:
+    is_missing = config.value("num_key_value_heads", ...) is ...
+    return config.integer("num_key_value_heads", 8 if is_mistral and is_missing else n_head)
+
+
+NATIVE = Native(
+    read=_read,
+    classes=("LlamaForCausalLM", "MistralForCausalLM", "LlamaModel", "MistralModel"),
+    prefix="model.",
+    buffers=r".*rotary_emb\.inv_freq",
+    tied=(("lm_head.weight", "model.embed_tokens.weight"),),
+)

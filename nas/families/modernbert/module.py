@@ -17,9 +17,6 @@ from torch import Tensor, nn
 
 from nas.families.blocks import CLASSIFIER_STD, draw_weights, drop
 from nas.families.modernbert.shape import (
-    GLOBAL_THETA,
-    LOCAL_THETA,
-    NORM_EPS,
     ModernBertShape,
     local_block,
     local_scores,
@@ -31,8 +28,8 @@ from nas.records import TaskSpec
 class Norm(nn.LayerNorm):
     """A layer norm without bias."""
 
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, eps=NORM_EPS, bias=False)
+    def __init__(self, shape: ModernBertShape) -> None:
+        super().__init__(shape.d_model, eps=shape.norm_eps, bias=False)
 
 
 class Attention(nn.Module):
@@ -53,13 +50,17 @@ class Attention(nn.Module):
         turned = rotate(heads[:, :, : 2 * self.n_head], angles_TP).transpose(1, 2)
         q, k = turned.chunk(2, dim=1)
         # A copy: a view would keep queries and keys from before their turn for the backward pass.
-        v = heads[:, :, 2 * self.n_head :].transpose(1, 2).contiguous()
-        if self.window // 2 >= x_BTD.shape[1] - 1 or not self.window:
+        v = heads[:, :, 2 * self.n_head :].transpose(1, 2)
+        v = v.clone(memory_format=torch.contiguous_format)  # `contiguous` would branch on lengths
+        if not self.window or self._sees_all(x_BTD.shape[1]):
             mixed = attend(q, k, v, causal=False, kernel=kernel, mask_BS=mask_BT)
         else:
             mixed = attend_window(q, k, v, self.window, mask_BT)
         out: Tensor = self.Wo(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def _sees_all(self, length: int) -> bool:
+        return not torch.compiler.is_exporting() and self.window // 2 >= length - 1
 
 
 def attend_window(
@@ -79,11 +80,11 @@ def attend_window(
     """
     length = q_BHTK.shape[2]
     block = int(local_block(window))
+    if torch.compiler.is_exporting():  # a length is a symbol, and so would the blocks' count be
+        seen = _seen(length, window, mask_BT, q_BHTK.device).expand(*q_BHTK.shape[:3], -1)
+        return F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=seen)
     if local_scores(window, length) == length * length:
-        place = torch.arange(length, device=q_BHTK.device)
-        near = (place[:, None] - place).abs() <= window // 2
-        seen = near if mask_BT is None else near & mask_BT.bool()[:, None, None]
-        return _mix(q_BHTK, k_BHTK, v_BHTK, seen | torch.eye(length, device=near.device).bool())
+        return _mix(q_BHTK, k_BHTK, v_BHTK, _seen(length, window, mask_BT, q_BHTK.device))
     count = math.ceil(length / block)
     spare = count * block - length
     q_BHNQK = F.pad(q_BHTK, (0, 0, 0, spare)).unflatten(2, (count, block))
@@ -106,6 +107,14 @@ def _three_blocks(x_BHTK: Tensor, block: int, spare: int) -> Tensor:
     """Return for each block what stands in it and in the two beside it, (B, H, N, S, K)."""
     wide = F.pad(x_BHTK, (0, 0, block, block + spare))
     return wide.unfold(2, 3 * block, block).transpose(-1, -2)
+
+
+def _seen(length: int, window: int, mask_BT: Tensor | None, device: torch.device) -> Tensor:
+    """Return which keys each query sees, (T, T) or (B, 1, T, T)."""
+    place = torch.arange(length, device=device)
+    apart = (place[:, None] - place).abs()
+    near = apart <= window // 2
+    return (near if mask_BT is None else near & mask_BT.bool()[:, None, None]) | (apart == 0)
 
 
 def _seen_in_blocks(
@@ -144,9 +153,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: ModernBertShape, layer: int) -> None:
         super().__init__()
-        self.attn_norm = Norm(shape.d_model) if layer else nn.Identity()
+        self.attn_norm = Norm(shape) if layer else nn.Identity()
         self.attn = Attention(shape, layer)
-        self.mlp_norm = Norm(shape.d_model)
+        self.mlp_norm = Norm(shape)
         self.mlp = GeGlu(shape.d_model, shape.d_ff)
 
     def forward(
@@ -166,10 +175,10 @@ class Block(nn.Module):
 class Embeddings(nn.Module):
     """Tokens, normalised."""
 
-    def __init__(self, vocab_size: int, d_model: int) -> None:
+    def __init__(self, vocab_size: int, shape: ModernBertShape) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(vocab_size, d_model)
-        self.norm = Norm(d_model)
+        self.tok_embeddings = nn.Embedding(vocab_size, shape.d_model)
+        self.norm = Norm(shape)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the first block's input, (B, T, D)."""
@@ -178,12 +187,12 @@ class Embeddings(nn.Module):
 
 
 class Head(nn.Module):
-    """What the mean of a text's tokens passes before it is classified."""
+    """What the pooled vector of a text passes before it is classified."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, shape: ModernBertShape) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, d_model, bias=False)
-        self.norm = Norm(d_model)
+        self.dense = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.norm = Norm(shape)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Map the pooled vectors."""
@@ -196,9 +205,9 @@ class _Backbone(nn.Module):
 
     def __init__(self, shape: ModernBertShape, spec: TaskSpec) -> None:
         super().__init__()
-        self.embeddings = Embeddings(spec.vocab_size, shape.d_model)
+        self.embeddings = Embeddings(spec.vocab_size, shape)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.n_layer))
-        self.final_norm = Norm(shape.d_model)
+        self.final_norm = Norm(shape)
 
 
 class ModernBert(nn.Module):
@@ -219,7 +228,7 @@ class ModernBert(nn.Module):
         self.shape, self.spec = shape, spec
         self.kernel, self.dropout = "sdpa", 0.0
         self.model = _Backbone(shape, spec)
-        self.head = Head(shape.d_model)
+        self.head = Head(shape)
         self.classifier = nn.Linear(shape.d_model, spec.n_class)
         self._angles: dict[float, Tensor] = {}
 
@@ -227,13 +236,14 @@ class ModernBert(nn.Module):
         """Return the logits of each text's classes, shape (B, C)."""
         x_BTD = self.model.embeddings(ids_BT)
         length, device = ids_BT.shape[1], x_BTD.device
-        thetas = {0: GLOBAL_THETA, self.shape.window: LOCAL_THETA}
+        thetas = {0: self.shape.global_theta, self.shape.window: self.shape.local_theta}
         angles = {window: self._angles_of(t, length, device) for window, t in thetas.items()}
         for block in self.model.layers:
             assert isinstance(block, Block)
             turn = angles[block.attn.window]
             x_BTD = block(x_BTD, turn, mask_BT, self.kernel, self.dropout)
-        pooled_BD = self.head(_mean(self.model.final_norm(x_BTD), mask_BT))
+        x_BTD = self.model.final_norm(x_BTD)
+        pooled_BD = self.head(x_BTD[:, 0] if self.shape.first_token else _mean(x_BTD, mask_BT))
         logits: Tensor = self.classifier(drop(pooled_BD, self.dropout, self.training))
         return logits
 
@@ -241,8 +251,9 @@ class ModernBert(nn.Module):
         known = self._angles.get(theta)
         if known is None or len(known) < length or known.device != device:
             head_dim = self.shape.d_model // self.shape.n_head
+            longest = max(length, self.spec.context)
             with torch.inference_mode(False):  # training may read them later
-                known = rotary_angles(length, head_dim, theta).to(device)
+                known = rotary_angles(longest, head_dim, theta).to(device)
             self._angles[theta] = known
         return known[:length]
 

@@ -15,12 +15,14 @@ import numpy as np
 
 from nas.errors import ShapeError
 from nas.families.labels import label_maps
+from nas.families.native import Native, NativeConfig
 from nas.families.plain import LIMITS, PlainShape, columns
 from nas.records import ShapeValue, TaskSpec
 
 NORM_EPS = 1e-5
 GLOBAL_THETA = 160_000.0
 LOCAL_THETA = 10_000.0
+KINDS = ("full_attention", "sliding_attention")  # of layers, as stock configurations say
 
 # Queries that a windowed layer works on at once, at least: smaller blocks are all overhead.
 LEAST_BLOCK = 16
@@ -33,13 +35,24 @@ class ModernBertShape(PlainShape):
     Attributes:
         window: Tokens that a local layer's token sees, half on each side, even.
         global_every: Layer i attends to all tokens if this divides i.
+        global_theta: Base of the rotary positions of layers that attend to all tokens.
+        local_theta: The same of local layers.
+        norm_eps: What norms add to a variance.
+        first_token: Whether the first token is classified rather than the mean of all.
     """
 
     window: int = 128
     global_every: int = 3
+    global_theta: float = GLOBAL_THETA
+    local_theta: float = LOCAL_THETA
+    norm_eps: float = NORM_EPS
+    first_token: bool = False
 
     family: ClassVar[str] = "modernbert"
     heads: ClassVar[frozenset[str]] = frozenset({"classify"})
+    constants: ClassVar[frozenset[str]] = frozenset(
+        {"global_theta", "local_theta", "norm_eps", "first_token"}
+    )
     module: ClassVar[str] = "nas.families.modernbert.module:ModernBert"
     limits: ClassVar[Mapping[str, int]] = {**LIMITS, "window": 1 << 20, "global_every": 256}
     description: ClassVar[str] = "encoder for long texts: rotary, GeGLU, local and global attention"
@@ -105,7 +118,6 @@ class ModernBertShape(PlainShape):
 
     def native_config(self, spec: TaskSpec) -> dict[str, Any]:
         """Return the stock `config.json`."""
-        kinds = ["full_attention", "sliding_attention"]
         return {
             "architectures": ["ModernBertForSequenceClassification"],
             "model_type": "modernbert",
@@ -115,16 +127,16 @@ class ModernBertShape(PlainShape):
             "intermediate_size": self.d_ff,
             "local_attention": self.window,
             "global_attn_every_n_layers": self.global_every,
-            "layer_types": [kinds[i % self.global_every > 0] for i in range(self.n_layer)],
-            "global_rope_theta": GLOBAL_THETA,  # transformers 4 reads these two
-            "local_rope_theta": LOCAL_THETA,
+            "layer_types": _layer_kinds(self.n_layer, self.global_every),
+            "global_rope_theta": self.global_theta,  # transformers 4 reads these two
+            "local_rope_theta": self.local_theta,
             "rope_parameters": {
-                "full_attention": {"rope_type": "default", "rope_theta": GLOBAL_THETA},
-                "sliding_attention": {"rope_type": "default", "rope_theta": LOCAL_THETA},
+                "full_attention": {"rope_type": "default", "rope_theta": self.global_theta},
+                "sliding_attention": {"rope_type": "default", "rope_theta": self.local_theta},
             },
             "hidden_activation": "gelu",
             "classifier_activation": "gelu",
-            "classifier_pooling": "mean",
+            "classifier_pooling": "cls" if self.first_token else "mean",
             "classifier_bias": False,
             "classifier_dropout": 0.0,
             "attention_bias": False,
@@ -133,7 +145,7 @@ class ModernBertShape(PlainShape):
             "mlp_dropout": 0.0,
             "embedding_dropout": 0.0,
             "norm_bias": False,
-            "norm_eps": NORM_EPS,
+            "norm_eps": self.norm_eps,
             "max_position_embeddings": spec.context,
             "vocab_size": spec.vocab_size,
             "bos_token_id": spec.bos_token_id,
@@ -173,3 +185,66 @@ def _padded(window: Any, length: int) -> Any:
     block = local_block(window)
     # The maximum changes no number; an interval of windows alone would reach down to zero.
     return np.maximum((length + block - 1) // block * block, length)
+
+
+def _layer_kinds(n_layer: int, global_every: int) -> list[str]:
+    """Return what each layer is called in a stock configuration."""
+    return [KINDS[layer % global_every > 0] for layer in range(n_layer)]
+
+
+def _read(config: NativeConfig) -> tuple[ModernBertShape, TaskSpec]:
+    """Read the `config.json` of a stock ModernBERT."""
+    for name in ("hidden_activation", "classifier_activation"):
+        config.must(name, "gelu", default="gelu")
+    for name in ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"):
+        config.must(name, False, default=False)
+    config.must("classifier_pooling", "cls", "mean", default="cls")
+    vocab_size = config.integer("vocab_size")
+    n_layer = config.integer("num_hidden_layers", maximum=LIMITS["n_layer"])
+    shape = ModernBertShape(
+        n_layer=n_layer,
+        d_model=config.integer("hidden_size"),
+        n_head=config.integer("num_attention_heads"),
+        d_ff=config.integer("intermediate_size"),
+        window=config.integer("local_attention", 128),
+        global_every=_global_every(config, n_layer),
+        global_theta=config.rope_theta("global_rope_theta", GLOBAL_THETA, KINDS[0]),
+        local_theta=config.rope_theta("local_rope_theta", LOCAL_THETA, KINDS[1]),
+        norm_eps=config.number("norm_eps", NORM_EPS),
+        first_token=config.value("classifier_pooling", "cls") == "cls",
+    )
+    spec = TaskSpec(
+        task="text_classification",
+        head="classify",
+        vocab_size=vocab_size,
+        context=config.integer("max_position_embeddings", 8192),
+        labels=config.labels(),
+        bos_token_id=config.token("cls_token_id", vocab_size, 50_281),
+        eos_token_id=config.token("sep_token_id", vocab_size, 50_282),
+        pad_token_id=config.token("pad_token_id", vocab_size, 50_283),
+    )
+    return shape, spec
+
+
+def _global_every(config: NativeConfig, n_layer: int) -> int:
+    """Return the distance of layers that attend to all tokens; the list of kinds must agree."""
+    kinds = config.value("layer_types")
+    if kinds is None or config.value("global_attn_every_n_layers") is not None:
+        usual = (config.integer("global_attn_every_n_layers", 3),)
+    else:
+        usual = (3, *range(1, n_layer + 1))
+    found = [every for every in usual if kinds in (None, _layer_kinds(n_layer, every))]
+    if not found:
+        config.refuse("layer_types", "nas computes a full layer, then every n-th full")
+    return found[0]
+
+
+NATIVE = Native(
+    read=_read,
+    classes=("ModernBertForSequenceClassification",),
+    headless=("ModernBertModel", "ModernBertForMaskedLM"),
+    prefix="model.",
+    head=("classifier.", "head."),
+    other_heads=("decoder.",),
+    buffers=r".*rotary_emb\..*inv_freq",
+)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas.errors import ShapeError
 from nas.families.blocks import CLASSIFIER_STD, Dense, SelfAttention, draw_weights, drop
-from nas.families.vit.shape import LAYER_NORM_EPS, VitShape
+from nas.families.vit.shape import VitShape
 from nas.records import TaskSpec
 
 POSITION_STD = 0.02
@@ -39,8 +39,8 @@ class Block(nn.Module):
         self.attention = Attention(shape)
         self.intermediate = Dense(shape.d_model, shape.d_ff)
         self.output = Dense(shape.d_ff, shape.d_model)
-        self.layernorm_before = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
-        self.layernorm_after = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.layernorm_before = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
+        self.layernorm_after = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
     def forward(self, x_BTD: Tensor, kernel: str, share: float) -> Tensor:
         """Return the layer's output."""
@@ -65,7 +65,7 @@ class Patches(nn.Module):
         pixels = pixels[:, :, : rows * size, : columns * size]
         cut = pixels.unflatten(3, (columns, size)).unflatten(2, (rows, size))
         flat = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return F.linear(flat, weight.flatten(1), self.projection.bias)
+        return F.linear(flat.to(weight.dtype), weight.flatten(1), self.projection.bias)
 
 
 class Embeddings(nn.Module):
@@ -81,7 +81,7 @@ class Embeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the first block's input, (B, T, D)."""
         patches_BND = self.patch_embeddings(pixels)
-        first_B1D = self.cls_token.expand(len(pixels), -1, -1).to(patches_BND.dtype)
+        first_B1D = self.cls_token.expand(pixels.shape[0], -1, -1).to(patches_BND.dtype)
         return torch.cat((first_B1D, patches_BND), dim=1) + self.position_embeddings
 
 
@@ -98,7 +98,7 @@ class _Backbone(nn.Module):
         super().__init__()
         self.embeddings = Embeddings(shape, spec)
         self.encoder = _Encoder(shape)
-        self.layernorm = nn.LayerNorm(shape.d_model, eps=LAYER_NORM_EPS)
+        self.layernorm = nn.LayerNorm(shape.d_model, eps=shape.norm_eps)
 
 
 class Vit(nn.Module):

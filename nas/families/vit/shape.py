@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nas.families.labels import label_maps
+from nas.families.native import Native, NativeConfig
 from nas.families.plain import LIMITS, PlainShape, blocks_cost, columns
 from nas.records import ShapeValue, TaskSpec
 
@@ -25,12 +26,15 @@ class VitShape(PlainShape):
     Attributes:
         patch_size: Height and width of a patch in pixels; what is left of an image beyond whole
             patches, at its right and lower edge, is not read.
+        norm_eps: What norms add to a variance.
     """
 
     patch_size: int
+    norm_eps: float = LAYER_NORM_EPS
 
     family: ClassVar[str] = "vit"
     heads: ClassVar[frozenset[str]] = frozenset({"classify_image"})
+    constants: ClassVar[frozenset[str]] = frozenset({"norm_eps"})
     module: ClassVar[str] = "nas.families.vit.module:Vit"
     limits: ClassVar[Mapping[str, int]] = {**LIMITS, "patch_size": 1024}
     least: ClassVar[Mapping[str, float]] = {"patches": 1}  # none is larger than the images
@@ -88,9 +92,43 @@ class VitShape(PlainShape):
             "hidden_act": "gelu",
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
-            "layer_norm_eps": LAYER_NORM_EPS,
+            "layer_norm_eps": self.norm_eps,
             "problem_type": "single_label_classification",
             **label_maps(spec),
             "dtype": "float32",
             "torch_dtype": "float32",
         }
+
+
+def _read(config: NativeConfig) -> tuple[VitShape, TaskSpec]:
+    """Read the `config.json` of a stock ViT."""
+    config.must("hidden_act", "gelu", default="gelu")
+    config.must("qkv_bias", True, default=True)
+    shape = VitShape(
+        n_layer=config.integer("num_hidden_layers"),
+        d_model=config.integer("hidden_size"),
+        n_head=config.integer("num_attention_heads"),
+        d_ff=config.integer("intermediate_size"),
+        patch_size=config.integer("patch_size", 16),
+        norm_eps=config.number("layer_norm_eps", LAYER_NORM_EPS),
+    )
+    spec = TaskSpec(
+        task="image_classification",
+        head="classify_image",
+        vocab_size=0,
+        context=1,
+        labels=config.labels(),
+        image_size=config.integer("image_size", 224),
+        n_channel=config.integer("num_channels", 3),
+    )
+    return shape, spec
+
+
+NATIVE = Native(
+    read=_read,
+    classes=("ViTForImageClassification",),
+    headless=("ViTModel", "ViTForMaskedImageModeling"),
+    prefix="vit.",
+    head=("classifier.",),
+    other_heads=("pooler.", "embeddings.mask_token", "decoder."),
+)

@@ -1,0 +1,153 @@
+"""`nas finetune`: a trained model goes on with new data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import terminal
+from nas.cli.models import CandidateOption, DeviceOption, open_model
+from nas.cli.tables import show_table
+from nas.cli.wording import count
+from nas.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.finetuning import Report
+    from nas.model import Model
+    from nas.records import Progress
+
+SECTIONS = ("task", "recipe", "split")  # of a study file, that --set may change
+
+
+def finetune(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|FOLDER",
+            help="A study, whose best model is taken, or a model folder.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A file, a folder, or builtin:NAME, as for a search.", show_default=False
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="The folder of the result.", show_default=False)],
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="Passes over the data; 3 if no budget is given.", show_default=False),
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(help="The budget in examples instead.", show_default=False)
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="The budget in tokens instead.", show_default=False)
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Base learning rate; gentle if left out.", show_default=False),
+    ] = None,
+    freeze_trunk: Annotated[
+        bool, typer.Option("--freeze-trunk", help="Only the head learns.")
+    ] = False,
+    head: Annotated[
+        str, typer.Option(help="auto: new for new classes; keep: the model's; or new.")
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A line of a study file's task, recipe or split; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides order and a new head.")] = 0,
+    candidate: CandidateOption = None,
+    device: DeviceOption = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
+) -> None:
+    """Train a model on with new data.
+
+    The result is a model folder like any other. The data are read with the model's own tokenizer,
+    items or image size. Classes that it does not have give it a new head. The validation split is
+    measured before and after. Ctrl-C leaves nothing behind.
+    """
+    from pathlib import Path
+
+    from nas.finetuning import finetune as tune
+    from nas.model import check_free
+
+    sections = _sections(settings or [])
+    check_free(Path(out))
+    base, how = open_model(model, candidate, "cpu")
+    if not quiet:
+        terminal.say(how)
+    with _reporting(quiet=quiet) as report:
+        tuned = tune(
+            base,
+            data,
+            out=out,
+            epochs=epochs,
+            examples=examples,
+            tokens=tokens,
+            rate=rate,
+            freeze_trunk=freeze_trunk,
+            head=head,
+            seed=seed,
+            device=device,
+            report=report,
+            **sections,
+        )
+    _show(tuned, out)
+
+
+def _sections(settings: list[str]) -> dict[str, dict[str, Any]]:
+    from nas.config import parse_set
+
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in map(parse_set, settings):
+        section, dot, name = key.partition(".")
+        if section not in SECTIONS or not dot:
+            raise InputError(
+                f"--set: got '{key}', expected a key of {', '.join(SECTIONS)} such as recipe.batch"
+            )
+        found.setdefault(section, {})[name] = value
+    return found
+
+
+@contextmanager
+def _reporting(*, quiet: bool) -> Iterator[Report | None]:
+    """Give what shows progress in one line, where a terminal can; the line is gone afterwards."""
+    if quiet or not terminal.live():
+        yield None
+        return
+
+    def show(progress: Progress, budget: int) -> None:
+        loss = "" if progress.train_loss is None else f", training loss {progress.train_loss:.4f}"
+        done = f"{count(progress.tokens)} of {count(budget)} tokens{loss}"
+        terminal.write(f"\r\x1b[2K{done}")
+
+    try:
+        yield show
+    finally:
+        terminal.write("\r\x1b[2K")
+
+
+def _show(tuned: Model, out: str) -> None:
+    from nas.finetuning import BEFORE
+
+    named = {BEFORE: "val before", "val": "val after", "test": "test after"}
+    rows: list[Mapping[str, Any]] = [
+        {"split": shown, **tuned.metrics[split]}
+        for split, shown in named.items()
+        if split in tuned.metrics
+    ]
+    show_table(rows, list(dict.fromkeys(name for row in rows for name in row)))
+    terminal.say(f"model: {out}")
+    terminal.say(f"use:   nas.load({out!r})")
