@@ -5,6 +5,7 @@ Finding a study's model is the work of `loading`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +21,19 @@ from nas.artifact import (
     read_manifest,
     verify_files,
 )
+from nas.artifact.folder import read_json
 from nas.artifact.golden import verify_golden
-from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, TOKENIZER_FILES, file_path
+from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, file_path
 from nas.artifact.stock import read_stock
 from nas.artifact.stock_weights import read_stock_network
+from nas.artifact.tokenizer import read_tokenizer, tokenizer_errors
 from nas.artifact.weights import read_network
 from nas.artifact.writing import Written, write_model
 from nas.device import resolve_device, resolve_dtype
 from nas.errors import ArtifactError, InputError, ShapeError
 from nas.families import shape_of
 from nas.generation import Sampling, generate_ids
+from nas.inputs import check_images, check_prompt, check_texts
 from nas.predicting import Asked, Wanted, predict
 from nas.records import Architecture, TaskSpec
 
@@ -70,9 +74,9 @@ class Model(nn.Module):
         """
         given = [tensor for tensor in inputs if tensor is not None]
         if self.task_spec.head == "classify_image":
-            _check_images(given, self.task_spec)
+            check_images(given, self.task_spec)
         else:
-            _check_texts(given, self.task_spec)
+            check_texts(given, self.task_spec)
         if any(not tensor.numel() for tensor in given):
             raise InputError("got an empty input, the model needs a token at least")
         logits: Tensor = self.network(*inputs)
@@ -105,34 +109,19 @@ class Model(nn.Module):
         Raises:
             ArtifactError: If the file is missing or damaged.
         """
-        name = TOKENIZER_FILES[0]
-        if self.folder is None or name not in self.manifest.files:
-            return None
-        from tokenizers import Tokenizer
-
-        path = file_path(self.folder, self.manifest, name)
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise ArtifactError(f"{path}: not a readable tokenizer ({error})") from error
-        # As in `tokenizer_config.json`: only a prompt to go on with may have special tokens.
-        tokenizer.encode_special_tokens = self.task_spec.head != "causal_lm"
-        return tokenizer
+        return None if self.folder is None else read_tokenizer(self.folder, self.manifest)
 
     @cached_property
     def preprocessor(self) -> str | None:
-        """The folder's `preprocessor_config.json`; None if there is none.
+        """What the folder's `preprocessor_config.json` says, as JSON; None if there is none.
 
         Raises:
             ArtifactError: If the file is missing or damaged.
         """
         if self.folder is None or PREPROCESSOR not in self.manifest.files:
             return None
-        path = file_path(self.folder, self.manifest, PREPROCESSOR)
-        try:
-            return path.read_text(encoding="utf-8")
-        except ValueError as error:
-            raise ArtifactError(f"{path}: not UTF-8 text ({error})") from error
+        file_path(self.folder, self.manifest, PREPROCESSOR)
+        return json.dumps(read_json(self.folder, PREPROCESSOR))
 
     def predict(
         self,
@@ -178,6 +167,7 @@ class Model(nn.Module):
             spec=self.task_spec,
             tokenizer=self.tokenizer,
             preprocessor=self.preprocessor,
+            folder=self.folder or Path(),
         )
 
     def generate(
@@ -219,7 +209,9 @@ class Model(nn.Module):
         begun = self._check_ids(ids) or [self._begin()]
         ids += generate_ids(self.network, begun, self.task_spec, sampling, max_new_tokens)
         if isinstance(prompt, str):
-            return self._need_tokenizer().decode(ids, skip_special_tokens=True)
+            tokenizer = self._need_tokenizer()
+            with tokenizer_errors(self.folder or Path()):
+                return tokenizer.decode(ids, skip_special_tokens=True)
         if isinstance(prompt, Tensor):
             return torch.tensor(ids, device=prompt.device).view(*prompt.shape[:-1], -1)
         return ids
@@ -234,7 +226,9 @@ class Model(nn.Module):
 
     def _prompt_ids(self, prompt: str | list[int] | Tensor) -> list[int]:
         if isinstance(prompt, str):
-            return list(self._need_tokenizer().encode(_valid(prompt)).ids)
+            tokenizer = self._need_tokenizer()
+            with tokenizer_errors(self.folder or Path()):
+                return list(tokenizer.encode(check_prompt(prompt)).ids)
         if isinstance(prompt, Tensor):
             if prompt.is_floating_point() or prompt.numel() != prompt.shape[-1:].numel():
                 raise InputError(
@@ -371,38 +365,6 @@ def check_free(folder: Path) -> None:
         raise ArtifactError(
             f"{folder}: holds something that is not a model; choose a new folder to save to"
         )
-
-
-def _check_images(given: Sequence[Tensor], spec: TaskSpec) -> None:
-    wanted = (spec.n_channel, spec.image_size, spec.image_size)
-    for pixels in given:
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
-            raise InputError(
-                f"got images of shape {tuple(pixels.shape)}, expected (batch, channels, height, "
-                f"width) with the last three {wanted}; resize them"
-            )
-
-
-def _check_texts(given: Sequence[Tensor], spec: TaskSpec) -> None:
-    for ids in given:
-        if ids.ndim != 2:
-            raise InputError(f"got an input of shape {tuple(ids.shape)}, expected (batch, tokens)")
-    longest = max((ids.shape[1] for ids in given), default=0)
-    if longest > spec.context:
-        raise InputError(
-            f"got {longest} tokens, the model has positions for {spec.context}; cut the input"
-        )
-
-
-def _valid(prompt: str) -> str:
-    """Return a text that is Unicode: what a shell passes need not be."""
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"prompt: character {error.start + 1} is half of one or no UTF-8; write it anew"
-        ) from error
-    return prompt
 
 
 _WRAPPED = "network."

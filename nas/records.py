@@ -48,6 +48,7 @@ BESIDE_ROLES = ("own", "extended")
 #   classify_image  pixels (B, channels, height, width), fp32        logits (B, C)
 #   seq2seq         ids (B, S), mask (B, S), decoder ids (B, T)      logits (B, T, V)
 HEADS = ("causal_lm", "classify", "classify_image", "seq2seq")
+LONG_INPUTS = ("truncate", "truncate_left", "chunk")  # see `TaskSpec`
 WRITING_HEADS = ("causal_lm", "seq2seq")  # one token after the other, from a key-value cache
 
 # What is timed (see `measure`).

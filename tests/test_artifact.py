@@ -208,17 +208,20 @@ def test_other_weights_under_right_hashes_fail_the_golden_logits(folder: Path) -
 
 
 NORM = "model.norm.weight"
+GATE = "model.layers.0.mlp.gate_proj.weight"
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda t: t.pop(NORM), f"lacks '{NORM}'"),
-        (lambda t: t.update(more=torch.zeros(2)), "has an unexpected 'more'"),
-        (lambda t: t.update({NORM: torch.ones(8)}), r"F32 (8,), expected F32 (16,)"),
-        (lambda t: t.update({NORM: torch.ones(16).half()}), r"F16 (16,), expected F32 (16,)"),
+        (lambda t: t.pop(NORM), "has 8016 weights in 19 tensors, expected 8032"),
+        (lambda t: t.update(more=torch.zeros(2)), "has 8034 weights in 21 tensors, expected 8032"),
+        (lambda t: t.update({NORM: torch.ones(8)}), "has 8024 weights"),
+        (lambda t: t.update(more=t.pop(NORM)), f"lacks '{NORM}' (and 1 more)"),
+        (lambda t: t.update({GATE: t[GATE].T.contiguous()}), "F32 (16, 24), expected F32 (24, 16)"),
+        (lambda t: t.update({NORM: torch.ones(16).half()}), f"'{NORM}' is F16, expected F32"),
     ],
-    ids=["missing", "extra", "shape", "type"],
+    ids=["missing", "extra", "short", "renamed", "shape", "type"],
 )
 def test_weights_of_another_architecture_are_named(
     folder: Path, change: Callable[[dict], object], problem: str
@@ -250,7 +253,7 @@ OVERLAP = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ids=["empty", "pickle", "long-header", "huge", "overlap", "hole", "negative"],
 )
 def test_hostile_weights_file_is_refused(folder: Path, content: bytes) -> None:
-    replace_file(folder, "model.safetensors", content)
+    replace_file(folder, "model.safetensors", content.ljust(40_000, b"\0"))
     message = error_of(lambda: read_network(folder, read_manifest(folder)))
     assert "model.safetensors: is not a whole safetensors file" in message
 
@@ -309,10 +312,13 @@ def test_manifest_that_describes_no_model_is_refused(
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "is not JSON"),
+        (b'{"a": 1, "a": 1}', "the key 'a' is there twice"),
+        (b'{"a": 1e999}', "1e999 is no number of JSON"),
         (b"[]", "expected a mapping, got list"),
         (b" " * (1 << 20) + b"{}", "is larger than 1048576 bytes"),
     ],
-    ids=["cut", "not-text", "deep", "list", "large"],
+    ids=["cut", "not-text", "deep", "digits", "twice", "infinite", "list", "large"],
 )
 def test_unreadable_manifest_is_refused(folder: Path, content: bytes, problem: str) -> None:
     (folder / MANIFEST).write_bytes(content)

@@ -71,19 +71,29 @@ def shape(**fields):
 
 
 NORM = "model.norm.weight"
+GATE = "model.layers.0.mlp.gate_proj.weight"
 BROKEN = {
     "no-manifest": (lambda f: (f / MANIFEST).unlink(), "not a complete model folder"),
     "stock": (as_stock, "nas.save(nas.load(FOLDER), NEW) makes one that opens"),
-    "missing": (lambda f: edit_weights(f, lambda t: t.pop(NORM)), f"lacks '{NORM}'"),
+    "missing": (lambda f: edit_weights(f, lambda t: t.pop(NORM)), "weights in"),
     "extra": (
         lambda f: edit_weights(f, lambda t: t.update(more=torch.ones(2))),
-        "has an unexpected 'more'",
+        "weights in",
+    ),
+    "renamed": (lambda f: edit_weights(f, lambda t: t.update(more=t.pop(NORM))), f"lacks '{NORM}'"),
+    "half": (
+        lambda f: edit_weights(f, lambda t: t.update({NORM: t[NORM].half()})),
+        f"'{NORM}' is F16, expected F32",
     ),
     "nan": (lambda f: edit_weights(f, lambda t: t[NORM].fill_(float("nan"))), "not finite"),
     "cut": (lambda f: os.truncate(f / "model.safetensors", 99), "has 99 bytes, expected"),
     "link": (link_weights, "is a link"),
-    "other-shape": (shape(d_ff=20), "expected F32"),
-    "huge": (shape(d_model=16384, d_ff=65536, n_layer=256), "bytes, expected at least"),
+    "other-shape": (shape(d_ff=20), "expected"),
+    "transposed": (
+        lambda f: edit_weights(f, lambda t: t.update({GATE: t[GATE].T.contiguous()})),
+        "expected F32",
+    ),
+    "huge": (shape(d_model=16384, d_ff=65536, n_layer=256), "bytes of weights, at most"),
     "own-family": (
         lambda f: edit_manifest(f, lambda p: p["architecture"].update(family="mine:Mine")),
         "is code outside nas",

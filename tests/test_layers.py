@@ -15,7 +15,7 @@ LAYERS = (
     {"errors"},
     {"device", "plugins", "records", "shipped", "yaml_strict"},
     {"families", "data", "decoding"},
-    {"tasks", "artifact", "generation", "measure"},
+    {"tasks", "artifact", "generation", "inputs", "measure"},
     {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
     {"executors", "model", "keras"},

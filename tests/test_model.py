@@ -149,7 +149,7 @@ def test_damaged_tokenizer_is_named(folder: Path) -> None:
     loaded = load_folder(folder, device="cpu")
     path = folder / "tokenizer.json"
     path.write_bytes(b"x" * path.stat().st_size)
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json: not a readable tokenizer"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: is no usable tokenizer"):
         _ = loaded.tokenizer
 
 

@@ -8,13 +8,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from nas.artifact.bounds import (
+    MAX_FILE_BYTES,
+    MAX_TEXT_BYTES,
+    TEXT_ENDINGS,
+    check_recipe,
+    check_shape,
+    check_size,
+    check_task_spec,
+    golden_most,
+    weights_range,
+)
+from nas.artifact.folder import broken, plain_file, read_json
 from nas.errors import ArtifactError, InputError, NotFoundError
-from nas.families import shape_class, shape_of
+from nas.families import shape_class
 from nas.plugins import is_own
 from nas.records import (
-    HEADS,
     Architecture,
     Evaluation,
     Job,
@@ -33,13 +44,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR_FILES = (*TOKENIZER_FILES, PREPROCESSOR)  # what a model's inputs pass
 PADDED = "exports/hf-padded"
-
-# A folder's numbers are untrusted: nothing beyond these is read or built.
-MAX_MANIFEST_BYTES = 1 << 20
-MAX_VOCAB_SIZE = 1 << 24
-MAX_CONTEXT = 1 << 20
-MAX_IMAGE_SIZE = 1 << 13
-MAX_CHANNELS = 1 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,23 +152,24 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
         trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
-        ArtifactError: If it is missing, unreadable, of a newer version or describes no model.
+        ArtifactError: If it is missing, unreadable, of a newer version, describes no model, or
+            claims sizes beyond those of `bounds`.
     """
-    plain = _read_json(folder)
-    version = plain.pop("format_version", None)
-    if type(version) is not int or version < 1:
-        raise broken(folder, MANIFEST, f"format_version: got {version!r}, expected an integer >= 1")
-    if version > FORMAT_VERSION:
+    if not is_model_folder(folder):
         raise ArtifactError(
-            f"{folder / MANIFEST}: format_version {version} is newer than this nas, which reads "
-            f"up to {FORMAT_VERSION}; upgrade with: pip install --upgrade transformer-nas"
+            f"{folder}: not a complete model folder: it has no {MANIFEST}, which is written last"
         )
+    plain = read_json(folder, MANIFEST)
+    _check_version(folder, plain.pop("format_version", None))
     try:
         manifest = from_plain(Manifest, plain)
         if is_own(manifest.architecture.family):
             _check_own(folder, manifest.architecture.family, trust)
-        shape_of(manifest.architecture)
         check_task_spec(manifest.task_spec)
+        check_shape(manifest.architecture, manifest.task_spec)
+        if manifest.recipe is not None:
+            check_recipe(manifest.recipe)
+        _check_sizes(manifest)
     except ArtifactError:
         raise
     except (TypeError, OverflowError, InputError) as error:
@@ -181,11 +186,7 @@ def file_path(folder: Path, manifest: Manifest, name: str) -> Path:
     """
     if name not in manifest.files:
         raise broken(folder, MANIFEST, f"names no file '{name}'")
-    path = inside(folder, name)
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise broken(folder, name, f"cannot be read ({error.strerror})") from error
+    path, size = plain_file(folder, name)
     expected = manifest.files[name].bytes
     if size != expected:
         raise broken(folder, name, f"has {size} bytes, expected {expected}")
@@ -211,10 +212,14 @@ def file_info(path: Path) -> FileInfo:
     return FileInfo(bytes=path.stat().st_size, sha256=digest.hexdigest())
 
 
-def broken(folder: Path, name: str, problem: str) -> ArtifactError:
-    """Return the error that names a file of a model folder and what is wrong with it."""
-    line = " ".join(problem.split())  # a library's message may have several lines
-    return ArtifactError(f"{folder / name}: {line}; restore the folder from its source")
+def _check_version(folder: Path, version: object) -> None:
+    if type(version) is not int or version < 1:
+        raise broken(folder, MANIFEST, f"format_version: got {version!r}, expected an integer >= 1")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: format_version {version} is newer than this nas, which reads "
+            f"up to {FORMAT_VERSION}; upgrade with: pip install --upgrade transformer-nas"
+        )
 
 
 def _check_own(folder: Path, family: str, trust: bool) -> None:
@@ -229,74 +234,12 @@ def _check_own(folder: Path, family: str, trust: bool) -> None:
         raise ArtifactError(f"{folder}: its family {error}") from error
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    if not is_model_folder(folder):
-        raise ArtifactError(
-            f"{folder}: not a complete model folder: it has no {MANIFEST}, which is written last"
-        )
-    try:
-        with inside(folder, MANIFEST).open("rb") as file:
-            content = file.read(MAX_MANIFEST_BYTES + 1)
-        if len(content) > MAX_MANIFEST_BYTES:
-            raise broken(folder, MANIFEST, f"is larger than {MAX_MANIFEST_BYTES} bytes")
-        plain = json.loads(content, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise broken(folder, MANIFEST, f"cannot be read ({error.strerror})") from error
-    except ArtifactError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise broken(folder, MANIFEST, f"is not JSON ({error})") from error
-    if not isinstance(plain, dict):
-        raise broken(folder, MANIFEST, f"expected a mapping, got {type(plain).__name__}")
-    return plain
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def inside(folder: Path, name: str) -> Path:
-    """Return the path of a file within a folder, reached over no link.
-
-    Raises:
-        ArtifactError: If the name leads out of the folder, or there is no such file.
-    """
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
-        raise broken(folder, MANIFEST, f"names a file outside the folder: {name!r}")
-    path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise broken(folder, name, "is a link; links are not followed")
-    if not path.is_file():
-        raise broken(folder, name, "is missing" if not path.exists() else "is not a file")
-    return path
-
-
-def check_task_spec(spec: TaskSpec) -> None:
-    """Check a task spec that a folder states.
-
-    Raises:
-        InputError: If a size is absurd, or the parts contradict each other.
-    """
-    if spec.head not in HEADS:
-        raise InputError(f"task_spec.head: got '{spec.head}', expected one of {', '.join(HEADS)}")
-    is_image = spec.head == "classify_image"
-    least = 0 if is_image else 1
-    for name, low, limit in (
-        ("vocab_size", least, MAX_VOCAB_SIZE),
-        ("context", 1, MAX_CONTEXT),
-        ("image_size", 1 - least, MAX_IMAGE_SIZE),
-        ("n_channel", 1 - least, MAX_CHANNELS),
-        ("chunk_overlap", 0, max(0, spec.context - 1)),
-    ):
-        value = getattr(spec, name)
-        if not low <= value <= limit:
-            raise InputError(f"task_spec.{name}: got {value}, expected {low} to {limit}")
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        value = getattr(spec, name)
-        if value is not None and not 0 <= value < spec.vocab_size:
-            raise InputError(f"task_spec.{name}: got {value}, expected 0 to {spec.vocab_size - 1}")
-    if spec.head.startswith("classify") and not spec.labels:
-        raise InputError("task_spec.labels: got none, expected the names of the classes")
+def _check_sizes(manifest: Manifest) -> None:
+    """Raise where a file is said to be larger than it can be, or the weights smaller."""
+    for name, info in manifest.files.items():
+        least, most = 0, MAX_TEXT_BYTES if name.endswith(TEXT_ENDINGS) else MAX_FILE_BYTES
+        if name == WEIGHTS:
+            least, most = weights_range(manifest.architecture, manifest.task_spec)
+        elif name == GOLDEN:
+            most = golden_most(manifest.task_spec)
+        check_size(name, info.bytes, least, most)

@@ -5,21 +5,18 @@ Their weights are read by `stock_weights`. Like our own, such a folder is untrus
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from nas.artifact.bounds import MAX_TEXT_BYTES, check_shape, check_task_spec
+from nas.artifact.folder import broken, plain_file, read_json
 from nas.artifact.manifest import (
     GOLDEN,
     PROCESSOR_FILES,
     Manifest,
-    broken,
-    check_task_spec,
     file_info,
-    inside,
     is_model_folder,
     read_manifest,
 )
@@ -29,8 +26,7 @@ from nas.families.native import MAX_LABELS, Native, NativeConfig, native_of
 from nas.records import Architecture
 
 CONFIG = "config.json"
-MAX_CONFIG_BYTES = 1 << 24  # 21,841 classes of ImageNet take 1.7 MB
-MAX_PROCESSOR_BYTES = 1 << 27  # the largest vocabularies known take 35 MB
+MAX_CONFIG_BYTES = 1 << 22  # also of an index; 21,841 classes of ImageNet take 1.7 MB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +78,7 @@ def read_stock(folder: Path, labels: Sequence[str] | None = None) -> Stock:
         InputError: If the labels are none.
     """
     names = None if labels is None else _checked(labels)
-    config = NativeConfig(read_json(folder, CONFIG), where=str(folder / CONFIG), labels=names)
+    config = _config(folder, names)
     native = native_of(config)
     if names is not None and not native.headless:
         raise InputError("labels: are for models that classify, of which this is none")
@@ -90,6 +86,7 @@ def read_stock(folder: Path, labels: Sequence[str] | None = None) -> Stock:
         shape, spec = native.read(config)
         architecture = Architecture(family=shape.family, shape=shape.canonical())
         check_task_spec(spec)
+        check_shape(architecture, spec)
     except ArtifactError:
         raise
     except InputError as error:
@@ -103,36 +100,18 @@ def read_stock(folder: Path, labels: Sequence[str] | None = None) -> Stock:
     return Stock(manifest=manifest, native=native, fresh_head=names is not None)
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Return the mapping that a JSON file of the folder holds.
-
-    Raises:
-        ArtifactError: If it cannot be read, is too large or holds something else.
-    """
-    try:
-        with inside(folder, name).open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise broken(folder, name, f"is larger than {MAX_CONFIG_BYTES} bytes")
-        plain = json.loads(content)
-    except OSError as error:
-        raise broken(folder, name, f"cannot be read ({error.strerror})") from error
-    except ArtifactError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise broken(folder, name, f"is not JSON ({error})") from error
-    if not isinstance(plain, dict):
-        raise broken(folder, name, f"expected a mapping, got {type(plain).__name__}")
-    return plain
+def _config(folder: Path, labels: tuple[str, ...] | None) -> NativeConfig:
+    plain = read_json(folder, CONFIG, most=MAX_CONFIG_BYTES)
+    return NativeConfig(plain, where=str(folder / CONFIG), labels=labels)
 
 
 def _processor(folder: Path) -> dict[str, Path]:
     found = {}
     for name in PROCESSOR_FILES:
         if os.path.lexists(folder / name):
-            found[name] = inside(folder, name)
-            if found[name].stat().st_size > MAX_PROCESSOR_BYTES:
-                raise broken(folder, name, f"is larger than {MAX_PROCESSOR_BYTES} bytes")
+            found[name], size = plain_file(folder, name)
+            if size > MAX_TEXT_BYTES:
+                raise broken(folder, name, f"is larger than {MAX_TEXT_BYTES} bytes")
     return found
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from nas.artifact.manifest import WEIGHTS, broken, inside
-from nas.artifact.stock import Stock, read_json
-from nas.artifact.weights import empty_network, fill_network
+from nas.artifact.bounds import MAX_FILE_BYTES
+from nas.artifact.folder import broken, plain_file, read_json
+from nas.artifact.header import Shapes, read_header
+from nas.artifact.manifest import WEIGHTS
+from nas.artifact.stock import MAX_CONFIG_BYTES, Stock
+from nas.artifact.weights import empty_network, fill_network, first_not_finite
 from nas.errors import ArtifactError, InputError
 from nas.families import module_class, shape_of
 from nas.families.native import Native
@@ -29,8 +32,6 @@ INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 STORED = {"F32", "BF16", "F16"}
 MAX_FILES = 1_000
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +48,12 @@ class _Part:
         """Return its numbers.
 
         Raises:
-            ArtifactError: If one of them is none.
+            ArtifactError: If one of them is not finite.
         """
         tensor: Tensor = self.file.get_tensor(self.stored)
-        if not torch.isfinite(tensor).all():
-            raise broken(self.path.parent, self.path.name, f"'{self.stored}' has NaN or infinity")
+        if first_not_finite({self.stored: tensor}) is not None:
+            problem = f"'{self.stored}' has weights that are not finite"
+            raise broken(self.path.parent, self.path.name, problem)
         return tensor
 
 
@@ -86,29 +88,18 @@ def read_stock_network(folder: Path, stock: Stock, dtype: torch.dtype) -> nn.Mod
 def _stored_parts(folder: Path, files: ExitStack) -> Iterator[_Part]:
     """Yield all tensors of all weight files, which stay open as long as `files`."""
     for path, wanted in _weight_files(folder).items():
-        try:
-            file = files.enter_context(safe_open(path, framework="pt"))
-            for name in file.offset_keys():
-                if wanted is not None and name not in wanted:
-                    raise broken(folder, path.name, f"has '{name}', which {INDEX} does not name")
-                part = file.get_slice(name)
-                yield _Part(
-                    file=file,
-                    path=path,
-                    stored=name,
-                    dtype=part.get_dtype(),
-                    shape=tuple(part.get_shape()),
-                )
-        except (SafetensorError, OSError, ValueError) as error:
-            if isinstance(error, ArtifactError):
-                raise
-            raise broken(folder, path.name, f"is not a whole safetensors file ({error})") from error
+        found = read_header(folder, path)
+        file = files.enter_context(safe_open(path, framework="pt"))
+        for name, (dtype, shape) in found.items():
+            if wanted is not None and name not in wanted:
+                raise broken(folder, path.name, f"has '{name}', which {INDEX} does not name")
+            yield _Part(file=file, path=path, stored=name, dtype=dtype, shape=shape)
 
 
 def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
     """Return the weight files, and the names that an index promises of each."""
     if os.path.lexists(folder / WEIGHTS):
-        return {inside(folder, WEIGHTS): None}
+        return {_weight_file(folder, WEIGHTS): None}
     if os.path.lexists(folder / INDEX):
         return _indexed(folder)
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
@@ -122,7 +113,7 @@ def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
 
 
 def _indexed(folder: Path) -> dict[Path, set[str] | None]:
-    places = read_json(folder, INDEX).get("weight_map")
+    places = read_json(folder, INDEX, most=MAX_CONFIG_BYTES).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise broken(folder, INDEX, "weight_map: expected a file for each weight")
     names = sorted(set(places.values()))
@@ -132,9 +123,16 @@ def _indexed(folder: Path) -> dict[Path, set[str] | None]:
     if odd:
         raise broken(folder, INDEX, f"names '{odd[0]}', which is no safetensors file")
     return {
-        inside(folder, name): {key for key, place in places.items() if place == name}
+        _weight_file(folder, name): {key for key, place in places.items() if place == name}
         for name in names
     }
+
+
+def _weight_file(folder: Path, name: str) -> Path:
+    path, size = plain_file(folder, name)
+    if size > MAX_FILE_BYTES:
+        raise broken(folder, name, f"has {size} bytes, at most {MAX_FILE_BYTES} are read")
+    return path
 
 
 def _named(

@@ -31,7 +31,7 @@ from nas.artifact.manifest import (
     file_info,
     read_manifest,
 )
-from nas.artifact.weights import empty_network, fill_network, write_tensors
+from nas.artifact.weights import empty_network, fill_network, first_not_finite, write_tensors
 from nas.errors import ArtifactError
 from nas.families import Shape, module_class, shape_of
 from nas.records import Architecture, TaskSpec
@@ -68,14 +68,20 @@ def write_model(
         processor_dir: A folder whose tokenizer or image preprocessor is copied.
 
     Raises:
-        ArtifactError: If the folder cannot be written, or what is copied not be read.
+        ArtifactError: If the folder cannot be written, what is copied cannot be read, or a weight
+            is not finite.
     """
-    folder = folder.resolve()
+    folder, state = folder.resolve(), _to_cpu(state)
+    if (bad := first_not_finite(state)) is not None:
+        raise ArtifactError(
+            f"{folder}: not written: '{bad}' has weights that are not finite, which no load takes; "
+            "train with a lower rate"
+        )
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that had this number and died
         temporary.mkdir(parents=True)
-        written = _write_files(temporary, _to_cpu(state), manifest, processor_dir)
+        written = _write_files(temporary, state, manifest, processor_dir)
         put_in_place(temporary, folder)
     except OSError as error:
         raise ArtifactError(

@@ -8,7 +8,8 @@ bytes: Radford et al., "Language Models are Unsupervised Multitask Learners", 20
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from nas.data import byte_level
@@ -102,22 +103,47 @@ def encode(tokenizer_json: str, texts: Sequence[str], *, special: bool) -> list[
     """
     tokenizer = read_tokenizer(tokenizer_json)
     tokenizer.encode_special_tokens = True
-    try:
+    with failures("a text has a word that the vocabulary does not, or the tokenizer is damaged"):
         rows = tokenizer.encode_batch(list(texts), add_special_tokens=special)
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise DataError(f"a text has a word that the vocabulary does not ({error})") from error
     return [row.ids for row in rows]
 
 
+def is_failure(error: BaseException) -> bool:
+    """Say whether the tokenizers library may raise it: `Exception`s, and panics, which are none."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def failures(problem: str) -> Iterator[None]:
+    """Turn what the library raises into a `DataError`."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise DataError(f"{problem} ({error})") from error
+
+
 def frame_of(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return the ids that a tokenizer's template puts before a text and after it."""
-    framed = tokenizer.encode("a")
+    """Return the ids that a tokenizer's template puts before a text and after it.
+
+    Raises:
+        DataError: If the tokenizer is damaged.
+    """
+    with failures("the tokenizer is damaged"):
+        framed = tokenizer.encode("a")
     inner = [place for place, special in enumerate(framed.special_tokens_mask) if not special]
+    if not inner:
+        raise DataError("the tokenizer is damaged (it has no token for the letter a)")
     return framed.ids[: inner[0]], framed.ids[inner[-1] + 1 :]
 
 
 def read_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """Return a tokenizer that neither cuts nor fills texts by itself."""
+    """Return a tokenizer that neither cuts nor fills texts by itself.
+
+    Raises:
+        DataError: If it is damaged.
+    """
     tokenizer = _read(tokenizer_json)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -164,7 +190,8 @@ def to_json(plain: Any) -> str:
 def _read(tokenizer_json: str) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(tokenizer_json)
+    with failures("the tokenizer is damaged"):
+        return Tokenizer.from_str(tokenizer_json)
 
 
 def _text(tokenizer: Tokenizer) -> str:

@@ -6,6 +6,7 @@ Shapes: B and N images, H height, W width, C channels.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +46,13 @@ class Scaling:
             mean, std = [0.0], [1.0]
             if plain.get("do_normalize", True):
                 mean, std = list(plain["image_mean"]), list(plain["image_std"])
-            return cls(
-                divisor=tuple(deviation / factor for deviation in std),
-                shift=tuple(a / b for a, b in zip(mean, std, strict=True)),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+            divisor = tuple(deviation / factor for deviation in std)
+            shift = tuple(a / b for a, b in zip(mean, std, strict=True))
+            if not divisor or not all(map(math.isfinite, (*divisor, *shift))):
+                raise ValueError("expected a finite mean and deviation for each channel")
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             raise DataError(f"{PREPROCESSOR}: damaged ({type(error).__name__}: {error})") from error
+        return cls(divisor=divisor, shift=shift)
 
 
 def picture_of(path: Path, size: int | None) -> Pixels:

@@ -22,7 +22,7 @@ from nas.data.sources import builtin_name, is_builtin, local_path, signature
 from nas.data.splits import SPLITS
 from nas.data.tables import read_rows
 from nas.errors import DataError
-from nas.records import TaskSpec
+from nas.records import LONG_INPUTS, TaskSpec
 
 TASK = "text_classification"
 PAD, CLS, SEP, MASK = range(4)
@@ -38,7 +38,7 @@ OPTIONS = {
     **column_options(tuple(COLUMNS)),
     "long_inputs": Option(
         default="truncate",
-        choices=("truncate", "truncate_left", "chunk"),
+        choices=LONG_INPUTS,
         help="beyond the context: keep the beginning, keep the end, or read in pieces",
     ),
     "chunk_overlap": Option(default=0, help="tokens that a piece shares with the one before"),

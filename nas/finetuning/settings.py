@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nas.artifact.manifest import PROCESSOR_FILES, file_path
+from nas.artifact.manifest import PREPROCESSOR, PROCESSOR_FILES, file_path
 from nas.config import RecipeConfig, TuningConfig, tuning_from_plain
 from nas.data import DataRequest, PreparedData, Trained
 from nas.data.text_classification import MASK, SPECIAL
@@ -182,9 +182,10 @@ def _processor(base: Model) -> dict[str, str]:
         )
     paths = {name: file_path(base.folder, base.manifest, name) for name in names}
     try:
-        return {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+        texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
     except (OSError, ValueError) as error:
         raise InputError(f"{base.folder}: its tokenizer cannot be read ({error})") from error
+    return texts if base.preprocessor is None else {**texts, PREPROCESSOR: base.preprocessor}
 
 
 def job_for(

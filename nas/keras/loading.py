@@ -11,10 +11,8 @@ from safetensors import safe_open
 
 from nas.artifact import Manifest, is_stock_folder, read_manifest, verify_files
 from nas.artifact.golden_file import CPU_TOLERANCE, GPU_TOLERANCE, check_logits, read_golden
-from nas.artifact.header import FLOAT_BYTES, check_header
-from nas.artifact.manifest import WEIGHTS, broken, file_path
+from nas.artifact.header import check_shapes, not_finite, read_shapes
 from nas.errors import ArtifactError
-from nas.families import cost_of
 from nas.keras.weights import call_model, empty_model, slots_of
 
 
@@ -52,32 +50,17 @@ def load_keras(folder: str | os.PathLike[str], *, verify: bool = False) -> keras
 
 
 def _read_model(folder: Path, manifest: Manifest) -> keras.Model:
-    path = file_path(folder, manifest, WEIGHTS)
-    _check_size(folder, path, manifest)
+    path, found = read_shapes(folder, manifest)
     model = empty_model(manifest.architecture, manifest.task_spec)
     slots = slots_of(model)
-    check_header(folder, path, {name: slot.shape for name, slot in slots.items()})
+    check_shapes(folder, found, {name: slot.shape for name, slot in slots.items()})
     with safe_open(path, framework="numpy") as file:
         for name, slot in slots.items():
             tensor = file.get_tensor(name)
             if not np.isfinite(tensor).all():
-                raise broken(folder, WEIGHTS, f"'{name}' has numbers that are not finite")
+                raise not_finite(folder, name)
             slot.fill(tensor)
     return model
-
-
-def _check_size(folder: Path, path: Path, manifest: Manifest) -> None:
-    """Raise before anything is allocated for weights that the file cannot hold."""
-    spec = manifest.task_spec
-    columns = cost_of(manifest.architecture, spec, context=spec.context, batch=1)
-    least, size = FLOAT_BYTES * int(columns["params"]), path.stat().st_size
-    if size < least:
-        raise broken(
-            folder,
-            WEIGHTS,
-            f"has {size} bytes, expected at least {least}: "
-            "not the weights of the architecture in nas.json",
-        )
 
 
 def _verify_golden(model: keras.Model, folder: Path, manifest: Manifest) -> None:

@@ -16,6 +16,8 @@ from nas.errors import InputError
 from nas.plugins import import_row
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokenizers import Tokenizer
     from torch import nn
 
@@ -47,12 +49,14 @@ class Asked:
         spec: Its head, classes, context and special tokens.
         tokenizer: Its tokenizer or vocabulary of items; None for images.
         preprocessor: The content of its `preprocessor_config.json`; None for text.
+        folder: Where these were read, for messages.
     """
 
     network: nn.Module
     spec: TaskSpec
     tokenizer: Tokenizer | None
     preprocessor: str | None
+    folder: Path
 
     def need_tokenizer(self) -> Tokenizer:
         """Return the tokenizer, which encodes whole texts.
@@ -64,8 +68,6 @@ class Asked:
             raise InputError(
                 "predict: this model has no tokenizer for raw inputs; call it with token ids"
             )
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
         return self.tokenizer
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data import bpe
+from nas.artifact.folder import broken
 from nas.data.pictures import (
+    PREPROCESSOR,
     Pixels,
     Scaling,
     in_channels,
@@ -24,7 +25,7 @@ from nas.data.pictures import (
 )
 from nas.data.text_classification import cut_text
 from nas.errors import InputError
-from nas.predicting.rows import Floats, by_length, encoded, likeliest, softmax
+from nas.predicting.rows import Floats, by_length, encoded, frame_of, likeliest, softmax
 from nas.tasks.batches import pad_rows, to_device
 from nas.tasks.image_classification import image_inputs
 
@@ -37,8 +38,7 @@ class TextClassifier:
 
     def __init__(self, asked: Asked) -> None:
         self._network, self._spec = asked.network, asked.spec
-        self._tokenizer = asked.need_tokenizer()
-        self._frame = bpe.frame_of(self._tokenizer)
+        self._asked, self._frame = asked, frame_of(asked)
 
     def is_one(self, inputs: Any) -> bool:
         """Say whether it is a text."""
@@ -50,7 +50,7 @@ class TextClassifier:
         options = {"long_inputs": spec.long_inputs, "chunk_overlap": spec.chunk_overlap}
         pieces = [
             list(cut_text(options, tokens, spec.context, self._frame))
-            for tokens in encoded(self._tokenizer, inputs, wanted.first)
+            for tokens in encoded(self._asked, inputs, wanted.first)
         ]
         owner = np.repeat(np.arange(len(pieces)), [len(found) for found in pieces])
         logits = self._logits([row for found in pieces for row in found], wanted.batch)
@@ -75,6 +75,9 @@ class ImageClassifier:
     def __init__(self, asked: Asked) -> None:
         self._network, self._spec = asked.network, asked.spec
         self._scaling = Scaling() if asked.preprocessor is None else Scaling.of(asked.preprocessor)
+        if len(self._scaling.divisor) not in (1, self._spec.n_channel):
+            problem = f"is for {len(self._scaling.divisor)} channels, not {self._spec.n_channel}"
+            raise broken(asked.folder, PREPROCESSOR, problem)
 
     def is_one(self, inputs: Any) -> bool:
         """Say whether it is an image rather than several."""

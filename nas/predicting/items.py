@@ -69,7 +69,7 @@ class ItemRanker:
                 f"input {number}: got an item of {type(item).__name__}, expected its name"
             )
         token = self._tokenizer.token_to_id(str(item))
-        if token is None or token == PAD:
+        if token is None or token == PAD or token >= self._spec.vocab_size:
             raise InputError(
                 f"input {number}: the model does not know the item '{item}'"
                 f"{nearest(str(item), self._names[1:])}"

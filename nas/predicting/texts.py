@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data import bpe
 from nas.data.sequence_to_sequence import cut_source
 from nas.decoding import greedy_decode, most_written
 from nas.errors import InputError
-from nas.predicting.rows import by_length, encoded
+from nas.predicting.rows import by_length, decoded, encoded, frame_of
 from nas.tasks.batches import pad_rows, to_device
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ class TextWriter:
 
     def __init__(self, asked: Asked) -> None:
         self._network, self._spec = asked.network, asked.spec
-        self._tokenizer = asked.need_tokenizer()
-        self._frame = bpe.frame_of(self._tokenizer)
+        self._asked, self._frame = asked, frame_of(asked)
 
     def is_one(self, inputs: Any) -> bool:
         """Say whether it is a text."""
@@ -43,15 +41,14 @@ class TextWriter:
             raise InputError("top_k: a sequence_to_sequence model writes one text; leave it out")
         rows = [
             cut_source(tokens, self._spec.context, self._frame)
-            for tokens in encoded(self._tokenizer, inputs, wanted.first)
+            for tokens in encoded(self._asked, inputs, wanted.first)
         ]
         written: dict[int, list[int]] = {}
         for places in by_length(rows, wanted.batch):
             found = self._write([rows[place] for place in places])
             written |= zip(places.tolist(), found, strict=True)
         ordered = [written[place] for place in range(len(rows))]
-        texts: list[str] = self._tokenizer.decode_batch(ordered, skip_special_tokens=True)
-        return texts
+        return decoded(self._asked, ordered)
 
     def _write(self, rows: Sequence[list[int]]) -> list[list[int]]:
         ids, mask = pad_rows(

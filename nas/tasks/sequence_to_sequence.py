@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nas.data import DataRequest, Option, PreparedData
+from nas.data import DataRequest, Option, PreparedData, bpe
 from nas.data.rows import Ragged
 from nas.data.sequence_to_sequence import OPTIONS, TASK, prepare_sequence_to_sequence
 from nas.records import IGNORED, Recipe
@@ -128,7 +128,8 @@ class SequenceToSequence:
         }
 
     def _texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        texts: list[str] = self._tokenizer.decode_batch(list(rows), skip_special_tokens=True)
+        with bpe.failures("the tokenizer is damaged"):
+            texts: list[str] = self._tokenizer.decode_batch(list(rows), skip_special_tokens=True)
         return texts
 
     @cached_property

@@ -264,7 +264,7 @@ class Llama(nn.Module):
     def _angles_at(self, start: int, length: int, device: torch.device) -> Tensor:
         end = start + length
         if len(self._angles) < end or self._angles.device != device:
-            longest = max(end, self.spec.context)
+            longest = max(end, min(2 * end, self.spec.context))
             with torch.inference_mode(False):  # training may read them later
                 angles = rotary_angles(longest, self.shape.head_size, self.shape.rope_theta)
             self._angles = angles.to(device)
