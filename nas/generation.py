@@ -1,10 +1,10 @@
-"""Sampling: one token after the other from a causal language model."""
+"""Sampling: one token after the other from a causal language model, of many texts at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -66,36 +66,82 @@ class Sampling:
         return int(torch.multinomial(probabilities_V, 1, generator=generator))
 
 
-def generate_ids(
-    network: nn.Module, prompt: Sequence[int], spec: TaskSpec, sampling: Sampling, limit: int
-) -> Iterator[int]:
-    """Yield new token ids until the end token, which is the last one, or `limit` of them.
+@dataclass(kw_only=True, slots=True)
+class _Text:
+    """A text that is being written.
 
-    Keys and values of earlier tokens are kept. A text that outgrows the context goes on from its
-    last half context, read anew: rotary positions were trained no further than the context.
+    Attributes:
+        window: What of it the network sees, and the tokens that follow.
+        generator: Its own random numbers, so that it is what it would be by itself.
+        written: The new tokens.
+        is_open: Whether more are wanted.
+    """
+
+    window: list[int]
+    generator: torch.Generator
+    written: list[int] = field(default_factory=list)
+    is_open: bool = True
+
+
+def generate_ids(
+    network: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    spec: TaskSpec,
+    sampling: Sampling,
+    limit: int,
+) -> list[list[int]]:
+    """Return for each prompt the new token ids up to the end token, which is the last, or `limit`.
+
+    Keys and values of earlier tokens are kept. All texts are read from their beginnings at one
+    pace: while a shorter prompt is written on, the longer ones are still read, so that nothing is
+    padding. A text that outgrows the context goes on from its last half context, read anew: rotary
+    positions were trained no further than the context.
 
     Args:
         network: A family's module, on any device.
-        prompt: At least one token id.
+        prompts: One at least, of at least one token id each.
         spec: Context and end token.
         sampling: How tokens are chosen.
         limit: Largest number of new tokens.
     """
-    device, generator = next(network.parameters()).device, sampling.generator()
-    window = list(prompt) if len(prompt) <= spec.context else _last_half(prompt, spec.context)
-    unread, past = window, None
-    for _ in range(limit):
+    device = next(network.parameters()).device
+    texts = [
+        _Text(window=_seen(prompt, spec.context), generator=sampling.generator())
+        for prompt in prompts
+    ]
+    read, past = min(len(text.window) for text in texts), None
+    unread = [text.window[:read] for text in texts]
+    while True:
         with torch.no_grad():  # not inference_mode: networks keep tables that training reads
-            logits_BTV, past = network.step(torch.tensor([unread], device=device), past)  # type: ignore[operator]  # every family's module has it
-            token = sampling.choose(logits_BTV[0, -1].float().cpu(), generator)
-        yield token
-        if token == spec.eos_token_id:
-            return
-        window.append(token)
-        unread = [token]
-        if len(window) > spec.context:
-            unread = window = _last_half(window, spec.context)
-            past = None
+            logits_BTV, past = network.step(torch.tensor(unread, device=device), past)  # type: ignore[operator]  # every family's module has it
+        for text, logits_V in zip(texts, logits_BTV[:, -1].float().cpu(), strict=True):
+            if len(text.window) == read:
+                _write(text, logits_V, spec, sampling, limit)
+        if not any(text.is_open for text in texts):
+            return [text.written for text in texts]
+        if read < spec.context:
+            unread = [[text.window[read]] for text in texts]
+            read += 1
+        else:  # each has the context and a token
+            for text in texts:
+                text.window = _last_half(text.window, spec.context)
+            unread, past = [text.window for text in texts], None
+            read = len(unread[0])
+
+
+def _write(text: _Text, logits_V: Tensor, spec: TaskSpec, sampling: Sampling, limit: int) -> None:
+    """Append the next token; to a text that has ended, any, so that all keep one pace."""
+    if not text.is_open:
+        text.window.append(text.window[-1])
+        return
+    token = sampling.choose(logits_V, text.generator)
+    text.window.append(token)
+    text.written.append(token)
+    text.is_open = token != spec.eos_token_id and len(text.written) < limit
+
+
+def _seen(prompt: Sequence[int], context: int) -> list[int]:
+    return list(prompt) if len(prompt) <= context else _last_half(prompt, context)
 
 
 def _last_half(ids: Sequence[int], context: int) -> list[int]:

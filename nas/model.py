@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-Prompt = TypeVar("Prompt", str, list[int], Tensor)
+Prompt = TypeVar("Prompt", str, list[int], Tensor, list[str], list[list[int]])
 
 
 class Model(nn.Module):
@@ -182,11 +182,13 @@ class Model(nn.Module):
     ) -> Prompt:
         """Return the prompt with its continuation, up to and with the end token.
 
-        A text that outgrows the context goes on from its last half context.
+        A text that outgrows the context goes on from its last half context. Several prompts are
+        written on at once, each as it would be by itself.
 
         Args:
             prompt: Text (bytes that are not whole characters come back as U+FFFD), a list of ids
                 or a tensor of ids, shape (T,) or (1, T). An empty one begins with the begin token.
+                Or several: a list of texts or of lists of ids.
             max_new_tokens: Largest number of new tokens.
             temperature: 0 or less always takes the likeliest token.
             top_k: Only this many of the likeliest tokens.
@@ -205,9 +207,18 @@ class Model(nn.Module):
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise InputError(f"max_new_tokens: got {max_new_tokens!r}, expected an integer >= 1")
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        ids = self._prompt_ids(prompt)
-        begun = self._check_ids(ids) or [self._begin()]
-        ids += generate_ids(self.network, begun, self.task_spec, sampling, max_new_tokens)
+        several = isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], (str, list))
+        prompts: list[Any] = list(prompt) if several else [prompt]
+        asked = [self._check_ids(self._prompt_ids(one)) for one in prompts]
+        begun = [ids or [self._begin()] for ids in asked]
+        new = generate_ids(self.network, begun, self.task_spec, sampling, max_new_tokens)
+        texts = [
+            self._as_given(one, ids + more)
+            for one, ids, more in zip(prompts, asked, new, strict=True)
+        ]
+        return cast("Prompt", texts if several else texts[0])
+
+    def _as_given(self, prompt: str | list[int] | Tensor, ids: list[int]) -> Any:
         if isinstance(prompt, str):
             tokenizer = self._need_tokenizer()
             with tokenizer_errors(self.folder or Path()):

@@ -1,5 +1,6 @@
 """A model in use: built, saved, loaded, asked for text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,25 @@ def test_text_beyond_the_context_goes_on_from_the_last_half(model: Model) -> Non
     assert model.generate([7], max_new_tokens=40, temperature=0) == expected
     long = model.generate(list(range(30)), max_new_tokens=1, temperature=0)
     assert long[-1] == model.generate(list(range(22, 30)), max_new_tokens=1, temperature=0)[-1]
+
+
+def test_many_prompts_are_written_on_as_each_by_itself(model: Model, folder: Path) -> None:
+    prompts = [[7], list(range(30)), [1, 2, 3], list(range(16)), [9, 8]]
+    options = {"max_new_tokens": 40, "temperature": 0.8, "seed": 5}
+    assert model.generate(prompts, **options) == [model.generate(p, **options) for p in prompts]
+    loaded = load_folder(folder, device="cpu")
+    texts = ["", "a longer one", "b"]
+    assert loaded.generate(texts, **options) == [loaded.generate(t, **options) for t in texts]
+
+
+def test_one_of_many_ends_by_itself(model: Model) -> None:
+    end = model.generate([1, 2], max_new_tokens=1, temperature=0)[-1]
+    spec = replace(model.task_spec, eos_token_id=end)
+    ending = build(ARCHITECTURE, spec, seed=3)
+    first, second = ending.generate([[1, 2], [5]], max_new_tokens=6, temperature=0)
+    assert first == [1, 2, end]
+    assert second == ending.generate([5], max_new_tokens=6, temperature=0)
+    assert len(second) > 3
 
 
 def test_greedy_ids_equal_those_of_transformers(folder: Path) -> None:

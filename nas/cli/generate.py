@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from nas.cli import terminal
-from nas.cli.inputs import STDIN, column_of, lines_of
+from nas.cli.inputs import STDIN, column_of, in_parts, lines_of
 from nas.cli.models import CandidateOption, DeviceOption, ModelArgument, open_model
 from nas.cli.tables import Format, RowStream
 from nas.errors import ArtifactError, InputError
@@ -55,12 +55,13 @@ def generate(
         int | None,
         typer.Option(help="The same seed gives the same text of a prompt.", show_default=False),
     ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts that are gone on from at once.")] = 32,
     candidate: CandidateOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Write text with a trained model.
 
-    The prompts of a file are gone on from one after the other, each as it would be by itself.
+    Each prompt of a file is gone on from as it would be by itself.
     Which model it is goes to standard error.
     """
     if prompt and file is not None:
@@ -77,7 +78,8 @@ def generate(
         top_p=top_p,
         seed=seed,
     )
-    _show(((one, go_on(one)) for one in prompts), how, form)
+    parts = in_parts(prompts, batch)
+    _show((pair for part in parts for pair in zip(part, go_on(part), strict=True)), how, form)
 
 
 def _prompts(file: str) -> Iterator[str]:

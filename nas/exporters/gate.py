@@ -106,7 +106,7 @@ def greedy_tokens(model: Model, ids: list[int], count: int) -> list[int]:
     spec, network = replace(model.task_spec, eos_token_id=None), model.network
     if spec.head == "seq2seq":
         return greedy_decode(network, torch.tensor([ids]), None, spec, limit=count)[0]
-    return list(generate_ids(network, ids, spec, Sampling(temperature=0.0), count))
+    return generate_ids(network, [ids], spec, Sampling(temperature=0.0), count)[0]
 
 
 def _texts(spec: TaskSpec, rows: int, length: int) -> dict[str, Tensor]:
