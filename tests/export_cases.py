@@ -1,6 +1,6 @@
 """Models that exporters are tried on, one or two a family."""
 
-from family_cases import SPECS
+from family_cases import CONSTANTS, SPECS
 from stand_ins import build
 
 from nas.families import architecture, shape_class
@@ -17,6 +17,10 @@ CASES = {
     "modernbert": architecture("modernbert", **SMALL | {"n_layer": 3}, window=4),
     "vit": architecture("vit", **SMALL, patch_size=3),
     "blenderbot": architecture("blenderbot", **SMALL),
+}
+CASES |= {
+    f"{family}-constants": architecture(family, **CASES[family].shape | fields)
+    for family, fields in CONSTANTS.items()
 }
 
 

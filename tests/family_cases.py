@@ -28,6 +28,16 @@ SPECS = {
     ),
 }  # fmt: skip
 
+# Fields that stock models differ in (see `families.constants`): every one away from its default.
+CONSTANTS = {
+    "llama": {"rope_theta": 500_000.0, "norm_eps": 1e-2},
+    "gpt2": {"norm_eps": 1e-2},
+    "bert": {"norm_eps": 1e-2},
+    "vit": {"norm_eps": 1e-2},
+    "modernbert": {"global_theta": 9e4, "local_theta": 5e3, "norm_eps": 1e-2, "first_token": True},
+    "blenderbot": {"scale_embedding": True},
+}
+
 
 def saved_bytes(network: nn.Module, inputs: list, spec: TaskSpec) -> int:
     """Bytes of distinct storages that autograd saves in a training step, weights left out."""

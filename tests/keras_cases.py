@@ -1,7 +1,7 @@
 """Models to try in Keras, one a family and more."""
 
 import torch
-from family_cases import SPECS
+from family_cases import CONSTANTS, SPECS
 from stand_ins import draw_matrices
 
 from nas.artifact import Manifest
@@ -23,6 +23,7 @@ MODELS = {
     "hub_llama-untied": PLAIN | {"tied": False},
     "hub_gpt2": PLAIN | {"d_ff": 64},
 }
+MODELS |= {f"{family}-constants": MODELS[family] | CONSTANTS[family] for family in CONSTANTS}
 
 
 def family_of(name):

@@ -24,8 +24,8 @@ def difference(folder, paths):
 
 place = Path(sys.argv[1])
 found = {
-    saved.name: difference(saved / "saved_model", (place / "inputs" / saved.name).iterdir())
-    for saved in (place / "saved").iterdir()
+    saved.parent.name: difference(saved, (place / "inputs" / saved.parent.name).iterdir())
+    for saved in place.glob("saved/*/saved_model")
 }
 assert "nas" not in sys.modules
 print(json.dumps(found))

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from nas.families.bert.shape import LAYER_NORM_EPS, TOKEN_TYPES, BertShape
+from nas.families.bert.shape import TOKEN_TYPES, BertShape
 from nas.keras.blocks import classifier, ids_input, layer_norm, linear
 from nas.keras.layers import AddPositions, Attention, TokenEmbedding
 from nas.records import TaskSpec
@@ -30,7 +30,7 @@ def _embed(shape: BertShape, spec: TaskSpec, ids: Any) -> Any:
     places = AddPositions(spec.context, name=f"{name}.position_embeddings")
     # All tokens are of the first type.
     x_BTD = keras.layers.add([words(ids), places(types(ops.zeros_like(ids)))])
-    return layer_norm(f"{name}.LayerNorm", LAYER_NORM_EPS)(x_BTD)
+    return layer_norm(f"{name}.LayerNorm", shape.norm_eps)(x_BTD)
 
 
 def _block(shape: BertShape, name: str, x_BTD: Any, mask: Any) -> Any:
@@ -46,4 +46,4 @@ def _block(shape: BertShape, name: str, x_BTD: Any, mask: Any) -> Any:
 
 def _add_norm(name: str, shape: BertShape, inner: Any, x_BTD: Any) -> Any:
     update = linear(f"{name}.dense", shape.d_model)(inner)
-    return layer_norm(f"{name}.LayerNorm", LAYER_NORM_EPS)(keras.layers.add([x_BTD, update]))
+    return layer_norm(f"{name}.LayerNorm", shape.norm_eps)(keras.layers.add([x_BTD, update]))

@@ -22,7 +22,7 @@ def build(shape: BlenderbotShape, spec: TaskSpec) -> Any:
     """
     inputs = {name: ids_input(name) for name in ("ids", "mask", "decoder_ids")}
     embed = TokenEmbedding(spec.vocab_size, shape.d_model, name="model.shared")
-    x_BSD = _place("encoder", spec)(embed(inputs["ids"]))
+    x_BSD = _embed(shape, spec, "encoder", embed(inputs["ids"]))
     for layer in range(shape.n_layer):
         name = f"model.encoder.layers.{layer}"
         x_BSD = _self_attention(shape, name, x_BSD, inputs["mask"], causal=False)
@@ -30,7 +30,7 @@ def build(shape: BlenderbotShape, spec: TaskSpec) -> Any:
     memory_BSD = _norm("model.encoder.layer_norm")(x_BSD)
 
     side = shape.decoder
-    x_BTD = _place("decoder", spec)(embed(inputs["decoder_ids"]))
+    x_BTD = _embed(shape, spec, "decoder", embed(inputs["decoder_ids"]))
     for layer in range(side.n_layer):
         name = f"model.decoder.layers.{layer}"
         x_BTD = _self_attention(side, name, x_BTD, None, causal=True)
@@ -75,8 +75,10 @@ def _feed_forward(shape: BlenderbotShape, name: str, x_BTD: Any) -> Any:
     return keras.layers.add([x_BTD, linear(f"{name}.fc2", shape.d_model)(wide)])
 
 
-def _place(side: str, spec: TaskSpec) -> Any:
-    return AddPositions(spec.context, name=f"model.{side}.embed_positions")
+def _embed(shape: BlenderbotShape, spec: TaskSpec, side: str, words: Any) -> Any:
+    if shape.scale_embedding:
+        words = keras.layers.Rescaling(shape.d_model**0.5)(words)
+    return AddPositions(spec.context, name=f"model.{side}.embed_positions")(words)
 
 
 def _norm(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from nas.families.llama.shape import RMS_NORM_EPS, ROPE_THETA, LlamaShape
+from nas.families.llama.shape import LlamaShape
 from nas.keras.blocks import ids_input, linear, rms_norm
 from nas.keras.layers import Attention, TokenEmbedding
 from nas.records import TaskSpec
@@ -19,7 +19,7 @@ def build(shape: LlamaShape, spec: TaskSpec) -> Any:
     x_BTD = embed(ids)
     for layer in range(shape.n_layer):
         x_BTD = _block(shape, layer, x_BTD)
-    x_BTD = rms_norm("model.norm", RMS_NORM_EPS)(x_BTD)
+    x_BTD = rms_norm("model.norm", shape.norm_eps)(x_BTD)
     if shape.tied:
         logits = embed(x_BTD, reverse=True)
     else:
@@ -29,9 +29,9 @@ def build(shape: LlamaShape, spec: TaskSpec) -> Any:
 
 def _block(shape: LlamaShape, layer: int, x_BTD: Any) -> Any:
     name = f"model.layers.{layer}"
-    normed = rms_norm(f"{name}.input_layernorm", RMS_NORM_EPS)(x_BTD)
+    normed = rms_norm(f"{name}.input_layernorm", shape.norm_eps)(x_BTD)
     x_BTD = keras.layers.add([x_BTD, _attention(shape, layer, normed)])
-    normed = rms_norm(f"{name}.post_attention_layernorm", RMS_NORM_EPS)(x_BTD)
+    normed = rms_norm(f"{name}.post_attention_layernorm", shape.norm_eps)(x_BTD)
     width = shape.ff_widths[layer]
     gate = linear(f"{name}.mlp.gate_proj", width, bias=False, activation="silu")(normed)
     up = linear(f"{name}.mlp.up_proj", width, bias=False)(normed)
@@ -45,5 +45,5 @@ def _attention(shape: LlamaShape, layer: int, x_BTD: Any) -> Any:
         linear(f"{name}.{part}_proj", heads * shape.head_size, bias=False)(x_BTD)
         for part, heads in (("q", shape.n_head), ("k", n_kv_head), ("v", n_kv_head))
     )
-    mix = Attention(shape.n_head, n_kv_head, causal=True, theta=ROPE_THETA, name=name)
+    mix = Attention(shape.n_head, n_kv_head, causal=True, theta=shape.rope_theta, name=name)
     return linear(f"{name}.o_proj", shape.d_model, bias=False)(mix(q, k, v))

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 from safetensors import safe_open
 
-from nas.artifact import Manifest, read_manifest, verify_files
+from nas.artifact import Manifest, is_stock_folder, read_manifest, verify_files
 from nas.artifact.golden_file import CPU_TOLERANCE, GPU_TOLERANCE, check_logits, read_golden
 from nas.artifact.header import check_shapes, not_finite, read_shapes
+from nas.errors import ArtifactError
 from nas.keras.weights import call_model, empty_model, slots_of
 
 
@@ -30,10 +31,15 @@ def load_keras(folder: str | os.PathLike[str], *, verify: bool = False) -> keras
 
     Raises:
         InputError: If Keras or TensorFlow is not installed, or Keras runs on another backend.
-        ArtifactError: If the folder is incomplete, altered or not a model folder.
+        ArtifactError: If the folder is incomplete, altered, a stock one or not a model folder.
         ShapeError: If the family has no such head, or the task's sizes do not go with the shape.
     """
     folder = Path(folder)
+    if is_stock_folder(folder):
+        raise ArtifactError(
+            f"{folder}: is a stock transformers folder, which Keras cannot open; with torch, "
+            "nas.save(nas.load(FOLDER), NEW) makes one that opens"
+        )
     manifest = read_manifest(folder)
     if verify:
         verify_files(folder, manifest)

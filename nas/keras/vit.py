@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from nas.families.vit.shape import LAYER_NORM_EPS, VitShape
+from nas.families.vit.shape import VitShape
 from nas.keras.blocks import classifier, layer_norm, linear
 from nas.keras.layers import AddValue, Attention, ClassToken
 from nas.records import TaskSpec
@@ -19,7 +19,7 @@ def build(shape: VitShape, spec: TaskSpec) -> Any:
     x_BTD = _embed(shape, spec, pixels)
     for layer in range(shape.n_layer):
         x_BTD = _block(shape, f"vit.encoder.layer.{layer}", x_BTD)
-    first_BD = layer_norm("vit.layernorm", LAYER_NORM_EPS)(x_BTD[:, 0])
+    first_BD = layer_norm("vit.layernorm", shape.norm_eps)(x_BTD[:, 0])
     return keras.Model(pixels, classifier(first_BD, spec), name="vit")
 
 
@@ -40,7 +40,7 @@ def _embed(shape: VitShape, spec: TaskSpec, pixels: Any) -> Any:
 
 
 def _block(shape: VitShape, name: str, x_BTD: Any) -> Any:
-    normed = layer_norm(f"{name}.layernorm_before", LAYER_NORM_EPS)(x_BTD)
+    normed = layer_norm(f"{name}.layernorm_before", shape.norm_eps)(x_BTD)
     inner = f"{name}.attention.attention"
     q, k, v = (
         linear(f"{inner}.{part}", shape.d_model)(normed) for part in ("query", "key", "value")
@@ -48,6 +48,6 @@ def _block(shape: VitShape, name: str, x_BTD: Any) -> Any:
     mixed = Attention(shape.n_head, name=inner)(q, k, v)
     update = linear(f"{name}.attention.output.dense", shape.d_model)(mixed)
     x_BTD = keras.layers.add([x_BTD, update])
-    normed = layer_norm(f"{name}.layernorm_after", LAYER_NORM_EPS)(x_BTD)
+    normed = layer_norm(f"{name}.layernorm_after", shape.norm_eps)(x_BTD)
     wide = linear(f"{name}.intermediate.dense", shape.d_ff, activation="gelu")(normed)
     return keras.layers.add([x_BTD, linear(f"{name}.output.dense", shape.d_model)(wide)])

@@ -42,6 +42,7 @@ def gpt2(tmp_path):
         ("vit", False),
         ("modernbert", False),
         ("blenderbot", True),
+        ("modernbert-constants", False),
     ],
 )
 def test_export_passes_the_gate_with_both_forms(tmp_path, name, writes):
