@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -70,14 +69,17 @@ def generate(
     if model.task_spec.head == "causal_lm" and model.tokenizer is None:
         raise ArtifactError(f"{model.folder}: has no tokenizer.json; text needs one")
     prompts = iter([prompt]) if file is None else _prompts(file)
-    go_on = partial(
-        model.generate,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-    )
+
+    def go_on(part: list[str]) -> list[str]:
+        return model.generate(
+            part,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+
     parts = in_parts(prompts, batch)
     _show((pair for part in parts for pair in zip(part, go_on(part), strict=True)), how, form)
 
