@@ -53,6 +53,8 @@ def trace_network(
     Raises:
         ExportError: If it cannot be traced.
     """
+    if (fill := getattr(model.network, "fill_tables", None)) is not None:
+        fill()
     try:
         with torch.no_grad(), quiet(), _lengths_of_one():
             program = torch.export.export(

@@ -102,6 +102,8 @@ class Network(Protocol):
     device. It is called with the inputs of its head and returns logits (see `records.HEADS`);
     masks may be None, which means that nothing is padding. Networks with the head causal_lm or
     seq2seq also have what `generation` asks for.
+    One whose tables grow as they are needed has `fill_tables()`, which exporters call before they
+    trace it.
 
     Attributes:
         shape: As given.

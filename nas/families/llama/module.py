@@ -261,14 +261,23 @@ class Llama(nn.Module):
         assert isinstance(weight, Tensor)
         return weight
 
+    def fill_tables(self) -> None:
+        """Compute the angles of the whole context, which a traced graph cannot do later."""
+        self._grow(self.spec.context, self.output_weight.device)
+
     def _angles_at(self, start: int, length: int, device: torch.device) -> Tensor:
         end = start + length
+        if not torch.compiler.is_exporting():  # there a length is a symbol, and tables are full
+            self._grow(end, device)
+        return self._angles[start:end]
+
+    def _grow(self, end: int, device: torch.device) -> None:
+        """Have the angles of so many positions at least on the device."""
         if len(self._angles) < end or self._angles.device != device:
             longest = max(end, min(2 * end, self.spec.context))
             with torch.inference_mode(False):  # training may read them later
                 angles = rotary_angles(longest, self.shape.head_size, self.shape.rope_theta)
             self._angles = angles.to(device)
-        return self._angles[start:end]
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights on the CPU; the same generator state gives the same weights.
