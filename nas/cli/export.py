@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import terminal
-from nas.cli.choosing import find_study, shown_path
+from nas.cli.choosing import shown_path
+from nas.cli.models import CandidateOption, ModelArgument, find_model
 from nas.cli.tables import show_pairs
 from nas.cli.wording import measure, size
 
@@ -18,14 +19,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    study: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[STUDY|FOLDER]",
-            help="A study or a model folder; the newest study in ./studies if left out.",
-            show_default=False,
-        ),
-    ] = None,
+    study: ModelArgument = None,
     out: Annotated[
         Path | None,
         typer.Argument(
@@ -35,10 +29,7 @@ def export(
         ),
     ] = None,
     to: Annotated[str, typer.Option(metavar="FORMAT", help="hf, onnx, tensorflow or torch.")] = "",
-    candidate: Annotated[
-        str | None,
-        typer.Option(help="This one instead of the best: its id or number.", show_default=False),
-    ] = None,
+    candidate: CandidateOption = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only compare an export that is there once more.")
     ] = False,
@@ -69,24 +60,12 @@ def export(
 
     if not to:
         raise InputError(f"export: name a format with --to: {', '.join(EXPORTERS)}")
-    folder, how = _model_folder(study, candidate)
-    terminal.say(how)
+    folder, how = find_model(study, candidate)
+    terminal.say(how or f"model {study}")
     options: dict[str, Any] = {
         name: value for name, value in (("int8", int8), ("data", data)) if value
     }
     _show(export_model(folder, to, out, check=check, trust=trust, **options))
-
-
-def _model_folder(study: str | None, candidate: str | None) -> tuple[Path, str]:
-    from nas.artifact import is_model_folder
-    from nas.cli.show import find_candidate
-    from nas.loading import model_folder
-
-    if study is not None and candidate is None and is_model_folder(Path(study)):
-        return Path(study), f"model {study}"
-    found, how = find_study(study)
-    row = found.best() if candidate is None else find_candidate(found, candidate)
-    return model_folder(found, row), f"{how}, #{row.number}"
 
 
 def _show(done: Exported) -> None:

@@ -27,6 +27,23 @@ CandidateOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+def find_model(what: str | None, candidate: str | None) -> tuple[Path, str | None]:
+    """Return a model's folder and, unless it was named itself, in words whose it is.
+
+    Raises:
+        NotFoundError: If there is no such study or candidate, or its weights were not kept.
+    """
+    from nas.artifact import holds_model
+    from nas.cli.show import find_candidate
+    from nas.loading import model_folder
+
+    if what is not None and candidate is None and holds_model(Path(what)):
+        return Path(what), None
+    found, how = find_study(what)
+    row = found.best() if candidate is None else find_candidate(found, candidate)
+    return model_folder(found, row), f"{how}, #{row.number}"
+
+
 def open_model(what: str | None, candidate: str | None, device: str) -> tuple[Model, str]:
     """Return a model and, in words, which one was taken.
 
@@ -35,15 +52,10 @@ def open_model(what: str | None, candidate: str | None, device: str) -> tuple[Mo
         ArtifactError: If its folder is incomplete or altered.
         DeviceError: If the device is unknown or not here.
     """
-    from nas.artifact import holds_model
-    from nas.cli.show import find_candidate
     from nas.device import check_device_name
-    from nas.loading import load, model_folder
+    from nas.loading import load
 
     check_device_name(device)
-    if what is not None and candidate is None and holds_model(Path(what)):
-        return load(what, device=device), what
-    found, how = find_study(what)
-    row = found.best() if candidate is None else find_candidate(found, candidate)
-    folder = model_folder(found, row)
-    return load(folder, device=device), f"{how}, #{row.number}: {shown_path(folder)}"
+    folder, how = find_model(what, candidate)
+    said = str(what) if how is None else f"{how}: {shown_path(folder)}"
+    return load(folder, device=device), said

@@ -8,7 +8,7 @@ bytes: Radford et al., "Language Models are Unsupervised Multitask Learners", 20
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,8 @@ from nas.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from nas.data.request import DataRequest
 
 LEAST_FREQUENT = 2  # pairs that occur once teach nothing
 
@@ -180,6 +182,20 @@ def tokenizer_config(
         "split_special_tokens": text_only,
         **{f"{role}_token": name for role, name in special.items()},
     }
+
+
+def tokenizer_files(request: DataRequest, tokenizer: str, **settings: Any) -> Mapping[str, str]:
+    """Return what a model folder holds of a tokenizer: those of a trained model, or new ones.
+
+    Args:
+        request: For which model, and its context.
+        tokenizer: The content of `tokenizer.json`.
+        settings: See `tokenizer_config`.
+    """
+    if request.trained is not None:
+        return request.trained.files
+    config = tokenizer_config(request.context, **settings)
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": to_json(config)}
 
 
 def to_json(plain: Any) -> str:

@@ -89,12 +89,9 @@ def _spec(request: DataRequest, tokenizer: str) -> TaskSpec:
 
 
 def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
-    if request.trained is not None:
-        return request.trained.files
-    config = bpe.tokenizer_config(
-        request.context, bos=byte_level.END_OF_TEXT, eos=byte_level.END_OF_TEXT
+    return bpe.tokenizer_files(
+        request, tokenizer, bos=byte_level.END_OF_TEXT, eos=byte_level.END_OF_TEXT
     )
-    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _byte_parts(

@@ -93,12 +93,9 @@ def _spec(request: DataRequest, tokenizer: str) -> TaskSpec:
 
 
 def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
-    if request.trained is not None:
-        return request.trained.files
-    config = bpe.tokenizer_config(
-        request.context, text_only=True, bos="<s>", eos="</s>", pad="<pad>"
+    return bpe.tokenizer_files(
+        request, tokenizer, text_only=True, bos="<s>", eos="</s>", pad="<pad>"
     )
-    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _read(request: DataRequest, source: str) -> Columns:

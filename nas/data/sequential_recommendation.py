@@ -83,8 +83,6 @@ def _make(request: DataRequest) -> Draft:
         context=request.context,
         pad_token_id=PAD,
     )
-    config = bpe.tokenizer_config(request.context, pad="<pad>")
-    files = {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
     trained = request.trained
     return Draft(
         spec=spec if trained is None else replace(trained.spec, context=request.context),
@@ -95,7 +93,7 @@ def _make(request: DataRequest) -> Draft:
             for name, count in users.items()
         },
         arrays=arrays,
-        files=files if trained is None else trained.files,
+        files=bpe.tokenizer_files(request, tokenizer, pad="<pad>"),
         tokenizer="items",
     )
 

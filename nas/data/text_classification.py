@@ -111,10 +111,9 @@ def _spec(request: DataRequest, tokenizer: str, labels: tuple[str, ...]) -> Task
 
 
 def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
-    if request.trained is not None:
-        return request.trained.files
-    config = bpe.tokenizer_config(
-        request.context,
+    return bpe.tokenizer_files(
+        request,
+        tokenizer,
         keep="end" if request.options["long_inputs"] == "truncate_left" else "beginning",
         text_only=True,
         cls="[CLS]",
@@ -122,7 +121,6 @@ def _files(request: DataRequest, tokenizer: str) -> Mapping[str, str]:
         pad="[PAD]",
         mask="[MASK]",
     )
-    return {"tokenizer.json": tokenizer, "tokenizer_config.json": bpe.to_json(config)}
 
 
 def _check_overlap(request: DataRequest) -> None:
