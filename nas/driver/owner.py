@@ -94,7 +94,7 @@ def read_owner(path: Path) -> Owner | None:
         return Owner(
             pid=int(plain.pop("pid")), **{name: _tame(value) for name, value in plain.items()}
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -162,7 +162,7 @@ def started(pid: int) -> str:
         return _started_on_linux(pid)
     if os.name == "nt":
         return ""
-    listed = subprocess.run(
+    listed = subprocess.run(  # noqa: S603  # only a number goes in
         ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607  # where it lies differs
         capture_output=True,
         text=True,

@@ -162,7 +162,8 @@ class Rung:
         """Return the numbers of those who wait and are not among the first `rank`."""
         if rank >= len(self.measured):
             return set()
-        return {number for _, number in self.paused[bisect_left(self.paused, self.measured[rank]) :]}
+        first = bisect_left(self.paused, self.measured[rank])
+        return {number for _, number in self.paused[first:]}
 
 
 @dataclass(slots=True)
