@@ -73,14 +73,22 @@ class Claim:
             found = read_owner(self._path)
             if self._lives(found):
                 raise _at_work(self._folder, found)
-            self._path.rename(aside := self._path.with_name(f"{OWNER}.{self._owner.pid}"))
+            if self._locked:
+                self._path.unlink()
+            else:
+                self._move_away(found)
         except FileNotFoundError:
             return None
-        if read_owner(aside) != found:  # another process took it over in between
+        return found
+
+    def _move_away(self, dead: Owner | None) -> None:
+        """Delete the file of a dead owner, unless another process was quicker to take over."""
+        aside = self._path.with_name(f"{OWNER}.{self._owner.pid}")
+        self._path.rename(aside)
+        if read_owner(aside) != dead:
             aside.replace(self._path)
             raise _at_work(self._folder, read_owner(self._path))
         aside.unlink()
-        return found
 
     def _lives(self, found: Owner | None) -> bool:
         if not self._locked:

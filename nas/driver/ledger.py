@@ -22,6 +22,7 @@ from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
 from nas.records import (
     BESIDE_ROLES,
+    FAILED_STATES,
     FINAL_ROLES,
     UNCOOLED,
     Architecture,
@@ -186,6 +187,9 @@ class Ledger:
             self._note(EvaluationRow(candidate_id=outcome.candidate_id, evaluation=evaluation))
         row = self._refresh(outcome.candidate_id)
         self._delete_other_checkpoints(before, row.checkpoint)
+        if row.state in FAILED_STATES:  # it may have come as far as its cooldown
+            uncooled = self._opened.folder / CHECKPOINTS / f"{row.candidate_id}{UNCOOLED}"
+            uncooled.unlink(missing_ok=True)
         self._unmirrored.append(row.candidate_id)
         return row
 
