@@ -87,6 +87,7 @@ class Choosing:
 
     def _proposal(self, history: Sequence[Observation], reasons: list[str]) -> Next | None:
         number = len(history)
+        self._ledger.look_for_enqueued()
         reason = self._limits.reached(number)
         found = None if reason else self._proposals.propose(history, number)
         if found is None:

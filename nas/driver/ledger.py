@@ -62,6 +62,8 @@ class Ledger:
             self._note(one)
         for row in self._store.rows(self._record):
             self._candidates.put(row)
+        self._asked: dict[str, Architecture] = {}
+        self.look_for_enqueued()
         self._reconcile()
 
     @property
@@ -92,15 +94,17 @@ class Ledger:
         left = [row for row in mine if row.state in IN_TRAINING]
         return sorted(left, key=lambda row: (row.number, row.seed))
 
+    def look_for_enqueued(self) -> None:
+        """Read which shapes the user asked for, from another process perhaps and just now."""
+        self._asked = {one.id: one for one in self._store.enqueued(self._record)}
+
     def enqueued(self) -> list[Architecture]:
         """Return the shapes of the user's own that are still to be tried."""
-        asked = self._store.enqueued(self._record)
-        return [one for one in asked if one.id not in self._candidates.shapes]
+        return [one for own, one in self._asked.items() if own not in self._candidates.shapes]
 
     def on_top(self) -> int:
         """Return how many candidates count on top of the limit, since the user enqueued them."""
-        asked = {one.id for one in self._store.enqueued(self._record)}
-        return len(asked & self._candidates.shapes)
+        return len(self._asked.keys() & self._candidates.shapes)
 
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
@@ -119,7 +123,7 @@ class Ledger:
             row = self._candidates.waiting[number]
             self._store.set_checkpoint(self._record, row.candidate_id, None)
             self._delete_other_checkpoints(row.checkpoint, None)
-            self._refresh(row.candidate_id)
+            self._candidates.put(replace(row, checkpoint=None))
             self._unmirrored.append(row.candidate_id)
 
     def history(self) -> tuple[Observation, ...]:

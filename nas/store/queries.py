@@ -63,8 +63,12 @@ def candidate_rows(
     candidate_id: str | None = None,
 ) -> list[CandidateRow]:
     """Return the candidates, or one of them, in order of proposal; see `Store.rows`."""
-    found = _evaluations(connection, study, last_only=not all_rungs, candidate_id=candidate_id)
+    # Of one candidate the last rung is quicker found here than asked for.
+    only_last = not all_rungs and candidate_id is None
+    found = _evaluations(connection, study, last_only=only_last, candidate_id=candidate_id)
     measured = {key: list(group) for key, group in groupby(found, attrgetter("candidate_id"))}
+    if not all_rungs:
+        measured = {key: group[-1:] for key, group in measured.items()}
     rows: list[CandidateRow] = []
     chosen = _candidates(study)
     if candidate_id is not None:
