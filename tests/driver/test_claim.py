@@ -90,6 +90,7 @@ def test_a_killed_owner_is_taken_over_with_a_note(folder, locks):
     assert sorted(path.name for path in folder.iterdir()) == [LOCK]
 
 
+@pytest.mark.slow
 def test_a_stopped_owner_is_alive(folder, locks):
     with holder(folder, locks) as first:
         first.send_signal(signal.SIGSTOP)
@@ -137,6 +138,7 @@ def test_without_locks_whoever_was_taken_over_notices(folder, locks, monkeypatch
     assert read_owner(folder / OWNER) == elsewhere()  # and leaves what is not its own
 
 
+@pytest.mark.slow
 def test_an_owner_elsewhere_that_beats_is_heard_though_the_lock_is_free(folder, monkeypatch):
     """Locks of some network file systems hold on one machine only."""
     monkeypatch.setattr(owners, "BEAT_SECONDS", 1.0)
@@ -189,6 +191,7 @@ def test_a_process_is_known_by_its_start():
         assert started(ended.pid) == ""
 
 
+@pytest.mark.slow
 def test_a_search_says_whose_study_it_took_over(configure, tmp_path):
     from nas.driver.events import Note
 
