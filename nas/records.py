@@ -255,6 +255,9 @@ class Job:
     objective: str = "val_loss"  # decides which weights `early_stop` returns to
     keep_better_than: float | None = None  # write the model folder only if the objective is better
     latency: LatencySpec | None = None  # measured when the job ends; None: it is not
+    # Examples that a forward pass takes, whose gradients are summed to the batch's: less memory,
+    # the same mathematics. None: the whole batch at once.
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +297,7 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds: build, train, eval, save
     error: str = ""
     traceback: str = ""
+    lost: bool = False  # its worker died under it: this is told by the executor, not by the job
 
 
 Record = TypeVar("Record")
