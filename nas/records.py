@@ -55,6 +55,7 @@ WRITING_HEADS = ("causal_lm", "seq2seq")  # one token after the other, from a ke
 PHASES = ("prefill", "decode", "throughput")
 
 
+MICRO_BATCH = "micro_batch"  # a metric of no split, where a batch was trained on in parts
 UNCOOLED = "-uncooled.safetensors"  # ends the name of a checkpoint from before the cooldown
 IGNORED = -100  # a target that no loss counts, as torch has it
 
@@ -269,6 +270,7 @@ class Progress:
     train_loss: float | None  # mean since the curve's last point
     seconds: float  # since this job began
     checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
+    where: str = ""  # where it stands, if it was asked to stop and has not: no sign of life
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,7 +42,13 @@ class Bench:
         with ExitStack() as stack:
             stack.enter_context(_claimed(self.study))
             self._stop = stack.enter_context(Stop())
-            self._executor = make_executor("inline", workers=1, threads=self._numerics.threads)
+            self._executor = make_executor(
+                "inline",
+                workers=1,
+                threads=self._numerics.threads,
+                device=self._numerics.device,
+                job_bytes=0,
+            )
             stack.callback(self._executor.close)
             self._open = stack.pop_all()
         return self
@@ -95,6 +101,8 @@ class Bench:
             for event in self._executor.events(EVENT_SECONDS):
                 if isinstance(event, Outcome):
                     return event
+                if event.where:  # only that it takes a while to stop
+                    continue
                 if event.checkpoint is not None and store is not None:
                     self._note(store, row.candidate_id, event.checkpoint)
                 self._listener(event)

@@ -30,15 +30,16 @@ class Executor(Protocol):
         device: The kind asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         job_bytes: What a job of the space takes at most, by the cost model.
 
-    Attributes:
-        slots: Jobs that can run at once; it may change, and is read before each submission.
     """
-
-    slots: int
 
     def __init__(
         self, *, workers: int | None, threads: int, device: str, job_bytes: int
     ) -> None: ...
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can run at once; it may change, and is read before each submission."""
+        ...
 
     def probe(self, job: Job) -> Numerics:
         """Choose the numerics where jobs will run (see `worker.probe`)."""
