@@ -28,9 +28,7 @@ class Limits:
         slots: Says how many candidates train at once, which may change.
     """
 
-    def __init__(
-        self, opened: OpenedStudy, ledger: Ledger, *, slots: Callable[[], int]
-    ) -> None:
+    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: Callable[[], int]) -> None:
         self._opened, self._ledger, self._config = opened, ledger, opened.config
         self._slots = slots
         self._pace = Pace()

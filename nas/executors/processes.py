@@ -38,9 +38,7 @@ class ProcessExecutor:
         NasError: If a worker died or did not answer.
     """
 
-    def __init__(
-        self, *, workers: int | None, threads: int, device: str, job_bytes: int
-    ) -> None:
+    def __init__(self, *, workers: int | None, threads: int, device: str, job_bytes: int) -> None:
         self._threads, self._asked = threads, workers
         self._events: Events = queue.Queue()
         self._false_starts = 0
