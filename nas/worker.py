@@ -54,6 +54,7 @@ STUCK_SECONDS = 5.0
 # Where the kernel looks for memory first when the machine has none left, so that it does not end
 # the driver: from -1000 (never) to 1000 (first).
 OOM_SCORE = "500"
+PR_SET_PDEATHSIG = 1  # of prctl(2): which signal the death of the parent sends
 
 
 def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
@@ -338,8 +339,18 @@ def stuck(candidate_id: str, where: str) -> Progress:
     return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
 
 
+def _die_with_driver() -> None:
+    """Have Linux kill this process when its driver dies: even one that is stopped or hangs.
+
+    Elsewhere the end of the input tells, which takes a moment in which Python runs.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve jobs until the input ends; what jobs print goes to standard error."""
+    _die_with_driver()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     faulthandler.enable()  # a crash leaves its place as last words
     with contextlib.suppress(OSError):  # other systems have none

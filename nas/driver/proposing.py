@@ -37,7 +37,7 @@ class Proposals:
         self._strategy: Strategy | None = self._made(opened)
 
     def propose(
-        self, history: list[Observation], number: int
+        self, history: Sequence[Observation], number: int
     ) -> tuple[Architecture, Recipe] | None:
         """Return the next shape and its recipe; None if every feasible one has been tried.
 

@@ -163,7 +163,7 @@ class ProcessExecutor:
         return [from_plain(Outcome, message["outcome"])]
 
     def _replace(self, worker: WorkerProcess) -> list[Progress | Outcome]:
-        """Start another one in the place of a worker that ended, and tell what became of its job."""
+        """Start another worker in the place of one that ended; tell what became of its job."""
         worker.release()
         self._note_false_start(worker)
         fresh = self._workers[self._workers.index(worker)] = self._start(worker.pin)

@@ -17,7 +17,7 @@ from typing import Any
 from nas.executors import kernel
 from nas.records import Job, Outcome, to_plain
 
-# Seconds that a worker gets to leave by itself when its input is closed, and to be gone when killed.
+# Seconds that a worker gets to leave when its input is closed, and to be gone when it is killed.
 CLOSE_SECONDS = 5.0
 STDERR_LINES = 40
 

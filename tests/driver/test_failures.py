@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import broken_tasks
 import pytest
-from broken_tasks import BAD_D_FF, BRIEF, FEW, by_width
+import yaml
+from broken_tasks import BAD_D_FF, BRIEF, FEW, by_width, with_task
 
 import nas
 from nas.cli import main
@@ -31,8 +32,7 @@ def broken(configure):
     """Returns configs of a study whose task fails."""
 
     def broken(task, **changes):
-        data = configure().task.data
-        return configure(task={"name": f"broken_tasks:{task}", "data": data}, **BRIEF | changes)
+        return with_task(configure(**BRIEF | changes), task)
 
     return broken
 
@@ -160,24 +160,30 @@ def test_a_hang_that_nothing_ends_is_recorded_and_the_same_command_goes_on_witho
     assert sorted(row.state for row in good + bad) == ["complete"] * 3 + ["timeout"]
 
 
-def test_a_search_in_which_everything_fails_ends_early_each_time(configure, capsys):
-    data = configure().task.data
-    space = {"format_version": 1, "family": "llama", "fixed": {"n_layer": 1, "d_ff": BAD_D_FF}}
-    space["dimensions"] = {
-        "d_model": {"min": 8, "max": 80, "step": 4},
-        "n_head": {"choices": [1, 2]},
+def test_a_search_in_which_everything_fails_ends_early_each_time(configure, tmp_path, capsys):
+    space = {
+        "format_version": 1,
+        "family": "llama",
+        "fixed": {"n_layer": 1, "d_ff": BAD_D_FF},
+        "dimensions": {
+            "d_model": {"min": 8, "max": 80, "step": 4},
+            "n_head": {"choices": [1, 2]},
+        },
     }
-    config = configure(
-        task={"name": "broken_tasks:Raises", "data": data}, **BRIEF | {"space": space, "stop": {}}
-    )
+    config = configure(**BRIEF | {"space": space, "stop": {}})
     with pytest.raises(NasError, match=r"8 of 8 candidates failed and none is complete.*KeyError"):
-        nas.search(config)
-    for _ in range(2):
-        assert main(["search", "tiny", "--quiet"]) == 1
-        said = capsys.readouterr().err
-        assert "8 of 8 candidates failed and none is complete; the last one failed: KeyE" in said
-        assert "nas trials tiny --state failed" in said
+        nas.search(with_task(config, "Raises"))
     assert len(nas.open_study("tiny").trials()) == 8
+    study = {**config.to_plain(), "recipe": {"context": 16, "batch": 8, "rate": 10.0}}
+    study["per_candidate"] = {"tokens": 16_384, "eta": 1}
+    del study["latency"], study["workers"], study["warm_start"]
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(study))
+    for _ in range(2):
+        assert main(["search", str(tmp_path / "bad.yaml"), "--quiet"]) == 1
+        said = capsys.readouterr().err
+        assert "8 of 8 candidates failed and none is complete; the last one diverged: the" in said
+        assert "nas trials bad --state diverged" in said
+        assert len(nas.open_study("bad").trials()) == 8
 
 
 # The rules alone
@@ -237,7 +243,7 @@ def test_workers_that_die_without_end_end_the_search():
         rules.judge(job(), lost)
         rules.check(slots=2)
     rules.judge(job(), lost)
-    with pytest.raises(NasError, match="study 's': 12 workers died one after another.*it died"):
+    with pytest.raises(NasError, match=r"study 's': 12 workers died one after another.*it died"):
         rules.check(slots=2)
     rules.judge(job(), outcome("complete"))
     rules.check(slots=2)

@@ -2,12 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from broken_tasks import BRIEF, by_width
+from broken_tasks import BRIEF, by_width, with_task
 
 import nas
 from nas.driver import recovery, watch
@@ -23,7 +21,6 @@ def search(configure):
     """Runs a search on one worker whose task fails; returns the study and what it told."""
 
     def search(task, *, name="tiny", **changes):
-        data = configure().task.data
         events = []
 
         def listen(event):
@@ -32,14 +29,8 @@ def search(configure):
                 memory.append((event.outcome.state, *resident()))
 
         memory = []
-        config = configure(
-            name,
-            task={"name": f"broken_tasks:{task}", "data": data},
-            executor="processes",
-            workers=1,
-            **BRIEF | changes,
-        )
-        study = nas.search(config, listener=listen)
+        config = configure(name, executor="processes", workers=1, **BRIEF | changes)
+        study = nas.search(with_task(config, task), listener=listen)
         study.told = [event.text for event in events if isinstance(event, Note)]
         study.events, study.memory = events, memory
         return study
@@ -129,7 +120,7 @@ def test_an_allocator_that_fails_is_answered_with_parts_of_a_batch(search):
 
 def test_a_failed_candidate_gives_its_memory_back(search):
     study = search("Gorges")
-    good, bad = by_width(study)
+    bad = by_width(study)[1]
     assert {row.state for row in bad} == {"oom"}
     before = study.memory[0][1]
     for state, now, most in study.memory:
@@ -164,31 +155,3 @@ def test_workers_that_all_die_end_the_search_and_each_rerun_ends_too(search, mon
         rows = nas.open_study("tiny").trials()
         assert sum(row.state == "failed" for row in rows) == failed
     assert {row.state for row in rows} == {"failed", "interrupted"}
-
-
-def test_the_command_line_says_why_and_leaves_with_1(configure, tmp_path):
-    config = configure().to_plain()
-    study = {
-        "format_version": 1,
-        "space": {**config["space"], "dimensions": {"d_ff": {"choices": [48]}}},
-        "task": {"name": "broken_tasks:Raises", "data": config["task"]["data"]},
-        "per_candidate": {"tokens": 1024},
-        "recipe": {"context": 16, "batch": 8},
-        "stop": {"candidates": 1},
-    }
-    study["space"]["fixed"] = {"n_layer": 1, "n_head": 1, "d_model": 16}
-    study["space"].pop("reference", None)
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(study))
-    path = os.pathsep.join(filter(None, sys.path))
-    found = subprocess.run(
-        [sys.executable, "-m", "nas", "search", "bad.yaml", "--workers", "1", "--device", "cpu"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 1
-    assert "1 of 1 candidates failed and none is complete; the last one failed: KeyErr" in (
-        found.stdout + found.stderr
-    )

@@ -31,14 +31,18 @@ def until(condition, seconds=20.0):
         time.sleep(0.02)
 
 
+def wait_for_ever(executor):
+    while True:
+        executor.events(0.25)
+
+
 def test_workers_that_die_as_they_start_end_the_search_with_their_last_words(monkeypatch, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('this torch is broken')")
     monkeypatch.syspath_prepend(tmp_path)
     executor = start(workers=2)
     try:
-        with pytest.raises(NasError, match="10 workers ended .* before they began, .*torch is bro"):
-            while True:
-                executor.events(0.25)
+        with pytest.raises(NasError, match=r"10 workers ended .* before they began, .*torch is br"):
+            wait_for_ever(executor)
     finally:
         executor.close()
 
