@@ -20,6 +20,7 @@ from nas.executors.worker_process import Events, Message, WorkerProcess
 from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
 
 PROBE_SECONDS = 120.0
+ASKS = 3  # workers that are asked before their deaths are taken for an answer
 # So many workers, beside two for each slot, may die one after another before any says a word.
 FALSE_STARTS = 5
 
@@ -50,10 +51,11 @@ class ProcessExecutor:
             # One that the user named goes by its number, which has to stay what it is.
             pins = [{} if ":" in device else pinned_to(gpu) for gpu in places]
         else:
-            pins = [{}] * (workers or cpu_workers(job_bytes, kernel.free_bytes()))
+            # Nobody knows the room of another device, such as Apple's, which all would share.
+            fit = 1 if device == "mps" else cpu_workers(job_bytes, kernel.free_bytes())
+            pins = [{}] * (workers or fit)
         self._workers = [self._start(pin) for pin in pins]
         self._has_places = bool(gpus)
-        self._keep_one_off_cpu(device)
 
     @property
     def slots(self) -> int:
@@ -71,14 +73,6 @@ class ProcessExecutor:
             self.close()
         return [from_plain(Gpu, one) for one in found]
 
-    def _keep_one_off_cpu(self, device: str) -> None:
-        """Keep one worker where all share a device whose room nobody knows, such as Apple's."""
-        if device in ("auto", "cpu") or self._has_places or self._asked is not None:
-            return
-        surplus, self._workers = self._workers[1:], self._workers[:1]
-        for worker in surplus:
-            worker.kill()
-
     def probe(self, job: Job) -> Numerics:
         """Let the first worker choose the numerics.
 
@@ -87,7 +81,10 @@ class ProcessExecutor:
             NasError: If the worker died or did not answer.
         """
         found = from_plain(Numerics, self._ask("probe", to_plain(job), "numerics"))
-        self._keep_one_off_cpu(found.device)
+        if found.device != "cpu" and not self._has_places and self._asked is None:
+            surplus, self._workers = self._workers[1:], self._workers[:1]
+            for worker in surplus:  # `auto` was one that they would have to share
+                worker.kill()
         return found
 
     def latency(self, job: Job) -> Latency:
@@ -107,8 +104,21 @@ class ProcessExecutor:
             about: What is sent.
             answer: Under which key it answers; the same if left out.
         """
-        asked = self._workers[0]
-        asked.send({what: about})
+        for _ in range(ASKS):
+            asked = self._workers[0]
+            asked.send({what: about})
+            message = self._answer_of(asked)
+            if message is None:
+                continue
+            if "error" in message:
+                kind = getattr(nas.errors, message["error"]["kind"], NasError)
+                raise kind(message["error"]["message"])
+            return message[answer or what]
+        words = asked.last_words or "without a word"
+        raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
+
+    def _answer_of(self, asked: WorkerProcess) -> Message | None:
+        """Return what a worker says next; None if it died, and another one is in its place."""
         while True:
             try:
                 worker, message = self._events.get(timeout=PROBE_SECONDS)
@@ -116,17 +126,12 @@ class ProcessExecutor:
                 raise NasError(
                     f"a worker did not answer in {PROBE_SECONDS:.0f} s; is the machine overloaded?"
                 ) from None
-            if worker is not asked:
-                self._event(worker, message)  # one that had nothing to do
-                continue
-            if message is None:
-                words = asked.last_words or "without a word"
-                raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
-            asked.spoke = True
-            if "error" in message:
-                kind = getattr(nas.errors, message["error"]["kind"], NasError)
-                raise kind(message["error"]["message"])
-            return message[answer or what]
+            if worker is asked and message is not None:
+                asked.spoke = True
+                return message
+            self._event(worker, message)  # none of them has a job
+            if worker is asked:
+                return None
 
     def submit(self, job: Job) -> None:
         """Give a job to a free worker."""

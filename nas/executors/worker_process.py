@@ -151,7 +151,9 @@ class WorkerProcess:
     def release(self) -> None:
         """Close the pipes of a process that has ended."""
         self._end_group()
-        self._reader.join()
+        self._reader.join(CLOSE_SECONDS)
+        if self._reader.is_alive():
+            return  # a process that it started and that left its group still holds a pipe
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             with contextlib.suppress(OSError):  # what could not be sent to a dead worker
