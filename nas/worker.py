@@ -232,12 +232,31 @@ def devices(kind: str) -> list[Gpu]:
 def probe(job: Job) -> Numerics:
     """Choose the numerics on this machine by timing steps of a typical job.
 
+    A job that does not train has the expected ones: why it does not is for its candidates to say.
+
     Args:
         job: Its numerics may say `auto` for device and precision.
 
     Raises:
         DeviceError: If the device is not here.
     """
+    from nas.training.numerics import expected_numerics
+
+    asked = job.numerics
+    for micro_batch in (None, 1):  # in parts where memory runs out
+        try:
+            return _probe(replace(job, micro_batch=micro_batch))
+        except NasError:
+            raise
+        except Exception as error:
+            is_last = not is_out_of_memory(error)
+        give_back_memory()
+        if is_last:
+            break
+    return expected_numerics(asked.device, asked.precision, asked.threads)
+
+
+def _probe(job: Job) -> Numerics:
     from nas.training.loop import Training
     from nas.training.numerics import choose_numerics
 
