@@ -208,6 +208,11 @@ def give_back_memory() -> None:
             trim(0)
 
 
+def is_spoilt(outcome: Outcome) -> bool:
+    """Say whether a failure leaves a process in which no other job on the GPU could succeed."""
+    return outcome.state == "failed" and "CUDA error" in outcome.error
+
+
 def devices(kind: str) -> list[Gpu]:
     """Return the GPUs that a kind of device means here; none if it means another kind.
 
@@ -288,7 +293,9 @@ def latency(job: Job) -> Latency:
 def where_it_stands(thread: threading.Thread) -> str:
     """Return what a thread is at, as a traceback has it; empty if it has ended."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return "" if frame is None else "".join(traceback.format_stack(frame))
+    if frame is None or not thread.is_alive():  # then the number may be another's
+        return ""
+    return "".join(traceback.format_stack(frame))
 
 
 class _Program:
@@ -338,6 +345,8 @@ class _Program:
             outcome = run_job(job, lambda p: self._send("progress", p), self._cancelled.is_set)
             self._running = ""
             self._send("outcome", outcome)
+            if is_spoilt(outcome):
+                os._exit(1)  # another worker takes this one's place
         except NasError as error:
             self._send("error", {"kind": type(error).__name__, "message": str(error)})
 

@@ -96,6 +96,13 @@ class Gorges(_Broken):
         raise MemoryError("enough")
 
 
+class Spoils(_Broken):
+    """Fails as an index that is out of range does on a GPU."""
+
+    def fail(self, batch):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
 class Hangs(_Broken):
     def fail(self, batch):
         RELEASE.wait()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from broken_tasks import BRIEF, by_width, with_task
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def search(configure):
-    """Runs a search on one worker whose task fails; returns the study and what it told."""
+    """Runs a search on one worker whose task fails; returns its trials and what was seen."""
 
     def search(task, *, name="tiny", **changes):
         events = []
@@ -26,14 +27,14 @@ def search(configure):
         def listen(event):
             events.append(event)
             if isinstance(event, CandidateEnded):
-                memory.append((event.outcome.state, *resident()))
+                pids.extend(workers())
+                memory.append((event.outcome.state, *resident(pids[-1])))
 
-        memory = []
+        memory, pids = [], []
         config = configure(name, executor="processes", workers=1, **BRIEF | changes)
         study = nas.search(with_task(config, task), listener=listen)
-        study.told = [event.text for event in events if isinstance(event, Note)]
-        study.events, study.memory = events, memory
-        return study
+        told = [event.text for event in events if isinstance(event, Note)]
+        return SimpleNamespace(trials=study.trials, told=told, memory=memory, pids=pids)
 
     return search
 
@@ -46,12 +47,14 @@ def workers():
     return [int(line.split()[0]) for line in listed.splitlines() if "nas.worker" in line]
 
 
-def resident():
-    """Resident bytes of the one worker, now and at its most."""
-    [pid] = workers()
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+def resident(pid):
+    """Resident bytes of a worker, now and at its most."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if " kB" in line}
-    return kilobytes["VmRSS"] * 1024, kilobytes["VmHWM"] * 1024
+    return kilobytes.get("VmRSS", 0) * 1024, kilobytes.get("VmHWM", 0) * 1024
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,14 @@ def test_a_failed_candidate_gives_its_memory_back(search):
         if state == "oom":
             assert most > before + 400 * 2**20
             assert now < before + 64 * 2**20
+
+
+def test_a_worker_whose_gpu_is_spoilt_is_replaced(search):
+    study = search("Spoils")
+    good, bad = by_width(study)
+    assert {row.state for row in good} == {"complete"}
+    assert {row.state for row in bad} == {"failed"}
+    assert len(set(study.pids)) > 1
 
 
 def test_a_hang_costs_its_worker_and_its_candidate(search, monkeypatch):
