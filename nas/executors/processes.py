@@ -203,8 +203,10 @@ class ProcessExecutor:
         return True
 
     def _worker_of(self, candidate_id: str) -> WorkerProcess | None:
-        holding = (one for one in self._workers if one.job is not None)
-        return next((one for one in holding if one.job.candidate.id == candidate_id), None)
+        for worker in self._workers:
+            if worker.job is not None and worker.job.candidate.id == candidate_id:
+                return worker
+        return None
 
     def close(self) -> None:
         """Close the workers' input, which ends them; kill those that do not end."""

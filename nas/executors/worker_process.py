@@ -129,9 +129,7 @@ class WorkerProcess:
         """End it at once, with all that it started."""
         self._end_group()
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # held up inside the kernel
-            self._process.wait(CLOSE_SECONDS)
-            self.release()
+        self.release()
 
     def close_input(self) -> None:
         """Ask it to end."""
@@ -150,6 +148,8 @@ class WorkerProcess:
 
     def release(self) -> None:
         """Close the pipes of a process that has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it has only closed its own ends
+            self._process.wait(CLOSE_SECONDS)
         self._end_group()
         self._reader.join(CLOSE_SECONDS)
         if self._reader.is_alive():

@@ -117,7 +117,7 @@ def test_an_allocator_that_fails_is_answered_with_parts_of_a_batch(search):
     study = search("Bloated")
     good, bad = by_width(study)
     assert {row.state for row in (*good, *bad)} == {"complete"}
-    assert {row.metrics[MICRO_BATCH] for row in bad} == {2.0}
+    assert {row.metrics[MICRO_BATCH] for row in bad} == {1.0}
     assert any("RuntimeError" in text and "can't allocate memory" in text for text in study.told)
 
 
