@@ -4,8 +4,9 @@
 (`owner` knows who has the study), `beginning` measures what a study keeps, `budgets` says how many
 tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
-`jobs` makes the job, `ledger` writes what came of it and `candidates` keeps it in order,
-`finalists` compares and `result` sums up.
+`jobs` makes the job, `watch` ends it if it hangs, `recovery` says whether a failed one is tried
+again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` compares and
+`result` sums up. `sizing` says what a job takes of a machine.
 `events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
@@ -22,9 +23,10 @@ from nas.config import StudyConfig
 from nas.driver.beginning import begun
 from nas.driver.events import Listener, Note, silent
 from nas.driver.latency import under_latency_limit
-from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
+from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search
 from nas.driver.search import Driver, SearchInterrupted
 from nas.driver.settings import find_settings
+from nas.driver.sizing import job_bytes
 from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import make_executor
@@ -94,8 +96,13 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
         listener(Note(text=opened.claim.note))
     stop.at_once = False  # from here on there is something to save
     opened.store.set_state(opened.record, "running")
-    workers = slots_of(config)
-    executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
+    executor = make_executor(
+        config.executor,
+        workers=config.workers,
+        threads=WORKER_THREADS,
+        device=_device(opened),
+        job_bytes=job_bytes(opened.space, config.seed),
+    )
     try:
         opened = under_latency_limit(opened, executor, listener)
         opened = begun(opened, executor, listener)
@@ -106,6 +113,12 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
             driver.ledger.close()
     finally:
         executor.close()
+
+
+def _device(opened: OpenedStudy) -> str:
+    """Return the kind of device that jobs run on; the study's own unless another is asked for."""
+    asked, known = opened.config.device, opened.record.numerics
+    return known.device if asked == "auto" and known is not None else asked
 
 
 def is_finished(opened: OpenedStudy) -> bool:

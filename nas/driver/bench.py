@@ -44,7 +44,13 @@ class Bench:
             if claimed.note:
                 self._listener(Note(text=claimed.note))
             self._stop = stack.enter_context(Stop())
-            self._executor = make_executor("inline", workers=1, threads=self._numerics.threads)
+            self._executor = make_executor(
+                "inline",
+                workers=1,
+                threads=self._numerics.threads,
+                device=self._numerics.device,
+                job_bytes=0,
+            )
             stack.callback(self._executor.close)
             self._open = stack.pop_all()
         return self
@@ -97,6 +103,8 @@ class Bench:
             for event in self._executor.events(EVENT_SECONDS):
                 if isinstance(event, Outcome):
                     return event
+                if event.where:  # only that it takes a while to stop
+                    continue
                 if event.checkpoint is not None and store is not None:
                     self._note(store, row.candidate_id, event.checkpoint)
                 self._listener(event)

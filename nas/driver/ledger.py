@@ -197,6 +197,18 @@ class Ledger:
         self._unmirrored.append(row.candidate_id)
         return row
 
+    def note_failure(self, outcome: Outcome) -> None:
+        """Store why a candidate is tried again; it stays unfinished, and nothing else changes."""
+        failure = Outcome(
+            candidate_id=outcome.candidate_id,
+            state="interrupted",
+            tokens=0,
+            error=outcome.error,
+            traceback=outcome.traceback,
+        )
+        self._store.record_outcome(self._record, failure)
+        self._refresh(outcome.candidate_id)
+
     def mirror_next(self) -> bool:
         """Show Optuna one candidate that was recorded; say whether more are left.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nas.driver.budgets import rungs_of
 from nas.driver.finalists import entrants
@@ -25,18 +25,22 @@ class Limits:
     Args:
         opened: The study.
         ledger: Its candidates; those that earlier runs completed teach their pace.
-        slots: How many candidates train at once.
+        slots: Says how many candidates train at once, which may change.
     """
 
-    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: int) -> None:
+    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: Callable[[], int]) -> None:
         self._opened, self._ledger, self._config = opened, ledger, opened.config
-        self.slots = slots
+        self._slots = slots
         self._pace = Pace()
         self._begun = time.monotonic()
         self._elapsed_before = self._earlier_seconds()
         for row in ledger.rows.values():
             if row.state in ("complete", "paused") and row.role not in BESIDE_ROLES:
                 self._learn(row, row.tokens, _busy_seconds(row.timings))
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, self._slots())  # a cluster may have lost all of its nodes for a while
 
     @property
     def elapsed(self) -> float:
@@ -103,8 +107,20 @@ class Limits:
             limit = self._config.stop.candidates + self._ledger.on_top()
             todo = max(0, limit - len(rows)) + len(self._ledger.enqueued()) + running / 2
             mean = sum(predicted) / len(predicted)
-            limits.append(todo * mean / self.slots + self._finals_seconds())
+            limits.append(todo * mean / self._at_once + self._finals_seconds())
         return max(0.0, min(limits)) if limits else None
+
+    def job_seconds(self, job: Job) -> float | None:
+        """Return how long a job should take; None before anything is known of this machine."""
+        candidate = job.candidate
+        recipe = candidate.recipe
+        columns = cost_of(
+            candidate.architecture, job.task_spec, context=recipe.context, batch=recipe.batch
+        )
+        before = 0 if job.checkpoint is None else job.checkpoint.tokens
+        return self._pace.predict(
+            tokens=job.rungs[job.rung] - before, flops_per_token=columns["train_flops_per_token"]
+        )
 
     def _finals_seconds(self) -> float:
         """Return the time to keep for the finals, as far as can be known now."""
@@ -115,7 +131,7 @@ class Limits:
         each = [self._predict(search[e.number].columns) or 0.0 for e in found]
         if not each:
             return 0.0
-        rounds = math.ceil(len(each) * seeds / self.slots) * sum(each) / len(each)
+        rounds = math.ceil(len(each) * seeds / self._at_once) * sum(each) / len(each)
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
     def _predict(self, columns: Mapping[str, float], done: int = 0) -> float | None:
@@ -129,7 +145,7 @@ class Limits:
         stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
         rows = [row for row in self._ledger.rows.values() if row.role not in BESIDE_ROLES]
         busy = sum(_busy_seconds(row.timings) for row in rows)
-        return max(float(stored), busy / self.slots)
+        return max(float(stored), busy / self._at_once)
 
 
 def _busy_seconds(timings: Mapping[str, float]) -> float:

@@ -20,13 +20,26 @@ class Executor(Protocol):
 
     All methods are called from one thread.
 
-    Attributes:
-        slots: Jobs that can run at once.
+    A worker that dies under its job is replaced, and the job comes back as an outcome that is
+    `lost`: `oom` if memory ran out as far as can be told, else `failed`. Whether it is tried again
+    is the driver's to say.
+
+    Args:
+        workers: Jobs at once; None: as many as fit.
+        threads: CPU threads of each.
+        device: The kind asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        job_bytes: What a job of the space takes at most, by the cost model.
+
     """
 
-    slots: int
+    def __init__(
+        self, *, workers: int | None, threads: int, device: str, job_bytes: int
+    ) -> None: ...
 
-    def __init__(self, *, workers: int, threads: int) -> None: ...
+    @property
+    def slots(self) -> int:
+        """Jobs that can run at once; it may change, and is read before each submission."""
+        ...
 
     def probe(self, job: Job) -> Numerics:
         """Choose the numerics where jobs will run (see `worker.probe`)."""
@@ -48,17 +61,29 @@ class Executor(Protocol):
         """Ask a running job to save and stop; its outcome still comes."""
         ...
 
+    def kill(self, candidate_id: str) -> bool:
+        """End a running job at once, without saving anything.
+
+        Returns:
+            Whether it is ended: then its worker is free and no outcome follows. False: it cannot
+            be, and goes on.
+        """
+        ...
+
     def close(self) -> None:
         """End the workers; jobs still running are lost back to their last checkpoint."""
         ...
 
 
-def make_executor(name: str, *, workers: int, threads: int) -> Executor:
-    """Start an executor by its name.
+def make_executor(
+    name: str, *, workers: int | None, threads: int, device: str, job_bytes: int
+) -> Executor:
+    """Start an executor by its name (see `Executor` for the arguments).
 
     Raises:
         NotFoundError: If the name is unknown.
+        DeviceError: If the device is not here.
     """
     kind = resolve(EXECUTORS, name, what="executor")
-    made: Executor = kind(workers=workers, threads=threads)
+    made: Executor = kind(workers=workers, threads=threads, device=device, job_bytes=job_bytes)
     return made
