@@ -57,8 +57,7 @@ class Driver:
         numerics = self._record.numerics
         assert numerics is not None, "chosen before"
         self._numerics = numerics
-        if numerics.device != "cpu" and self._config.workers is None:
-            self._limits.slots = 1  # how many fit on a GPU is the user's to say
+        self._limits.slots = self._slots()
         jobs = Jobs(opened, self.ledger)
         self._choosing = Choosing(opened, self.ledger, self._limits, proposals, jobs, listener)
         self._result = SearchResult(opened, self.ledger, self._limits.reference_id)
@@ -127,12 +126,20 @@ class Driver:
                 self._take(event)
 
     def _fill(self, source: Callable[[], Next | None]) -> None:
+        self._limits.slots = self._slots()
         while len(self._running) < self._limits.slots and not self._nothing_to_start:
             following = None if self._stop.asked else source()
             if following is None:
                 self._nothing_to_start = True
             else:
                 self._start(*following)
+
+    def _slots(self) -> int:
+        """Return how many jobs may run at once now: a cluster's nodes come and go."""
+        on_gpu = self._numerics.device != "cpu" and self._config.executor == "processes"
+        if on_gpu and self._config.workers is None:
+            return 1  # how many fit on a GPU is the user's to say
+        return self._executor.slots
 
     def _start(self, row: CandidateRow, job: Job) -> None:
         self._running[row.candidate_id] = row, job

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from nas.plugins import resolve
+from nas.plugins import is_cluster, resolve
 from nas.records import Job, Latency, Numerics, Outcome, Progress
 
 EXECUTORS: dict[str, str] = {
     "inline": "nas.executors.inline:InlineExecutor",
     "processes": "nas.executors.processes:ProcessExecutor",
+    "ray": "nas.executors.ray:RayExecutor",  # also as ray://host:port
 }
 
 EVENT_SECONDS = 0.25  # that whoever drives an executor waits for its events at once
@@ -53,12 +54,31 @@ class Executor(Protocol):
         ...
 
 
-def make_executor(name: str, *, workers: int, threads: int) -> Executor:
+def make_executor(
+    name: str,
+    *,
+    workers: int | None,
+    threads: int,
+    device: str = "auto",
+    job_bytes: int = 0,
+) -> Executor:
     """Start an executor by its name.
+
+    Args:
+        name: A row of the table, or `ray://host:port` for a cluster that is there.
+        workers: Jobs at once; None: as many as fit.
+        threads: CPU threads of each.
+        device: The kind of device asked for.
+        job_bytes: What one job takes at most, by the cost model.
 
     Raises:
         NotFoundError: If the name is unknown.
+        NasError: If it cannot start.
     """
-    kind = resolve(EXECUTORS, name, what="executor")
-    made: Executor = kind(workers=workers, threads=threads)
+    row, address = ("ray", name) if is_cluster(name) else (name, None)
+    kind = resolve(EXECUTORS, row, what="executor")
+    where: dict[str, Any] = {}
+    if row == "ray":
+        where = {"device": device, "job_bytes": job_bytes, "address": address}
+    made: Executor = kind(workers=workers, threads=threads, **where)
     return made
