@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.errors import DeviceError, InputError
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")  # that a model's weights can be held in
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """A CUDA device as a process sees it."""
+
+    number: int  # cuda:N
+    free_bytes: int
 
 
 def check_device_name(name: str) -> str:

@@ -55,6 +55,7 @@ WRITING_HEADS = ("causal_lm", "seq2seq")  # one token after the other, from a ke
 PHASES = ("prefill", "decode", "throughput")
 
 
+MICRO_BATCH = "micro_batch"  # a metric of no split, where a batch was trained on in parts
 UNCOOLED = "-uncooled.safetensors"  # ends the name of a checkpoint from before the cooldown
 IGNORED = -100  # a target that no loss counts, as torch has it
 
@@ -255,6 +256,9 @@ class Job:
     objective: str = "val_loss"  # decides which weights `early_stop` returns to
     keep_better_than: float | None = None  # write the model folder only if the objective is better
     latency: LatencySpec | None = None  # measured when the job ends; None: it is not
+    # Examples that a forward pass takes, whose gradients are summed to the batch's: less memory,
+    # the same mathematics. None: the whole batch at once.
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,6 +270,7 @@ class Progress:
     train_loss: float | None  # mean since the curve's last point
     seconds: float  # since this job began
     checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
+    where: str = ""  # where it stands, if it was asked to stop and has not: no sign of life
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +299,7 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds: build, train, eval, save
     error: str = ""
     traceback: str = ""
+    lost: bool = False  # its worker died under it: this is told by the executor, not by the job
 
 
 Record = TypeVar("Record")

@@ -1,14 +1,19 @@
 """Run one job: build or resume, train, measure, write what is to be kept.
 
 As a program (`python -m nas.worker`) it reads messages from standard input, one JSON object a
-line, and answers on standard output: `{"probe": job}`, `{"latency": job}`, `{"job": job}` and
-`{"cancel": true}` come in, `{"numerics": ...}`, `{"latency": ...}`, `{"progress": ...}`,
-`{"outcome": ...}` and `{"error": ...}` go out. It ends when its input does, so that no worker
-outlives its driver. It has no database.
+line, and answers on standard output: `{"probe": job}`, `{"latency": job}`, `{"devices": kind}`,
+`{"job": job}` and `{"cancel": true}` come in, `{"numerics": ...}`, `{"latency": ...}`,
+`{"devices": ...}`, `{"begun": id}`, `{"progress": ...}`, `{"outcome": ...}` and `{"error": ...}` go
+out. It ends when its input does, so that no worker outlives its driver. It has no database.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import gc
 import json
 import os
 import queue
@@ -22,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nas.device import Gpu, resolve_device
 from nas.errors import NasError
 from nas.records import (
     Evaluation,
@@ -41,6 +47,15 @@ if TYPE_CHECKING:
 
 Report = Callable[[Progress], None]
 
+# How errors without a class of their own say that memory ran out: torch's allocators, C++, cuBLAS.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "_ALLOC_FAILED")
+# Seconds after which a job that was asked to stop says where it stands.
+STUCK_SECONDS = 5.0
+# Where the kernel looks for memory first when the machine has none left, so that it does not end
+# the driver: from -1000 (never) to 1000 (first).
+OOM_SCORE = "500"
+PR_SET_PDEATHSIG = 1  # of prctl(2): which signal the death of the parent sends
+
 
 def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     """Run a job to its end, whatever that is: no exception of a candidate leaves this function.
@@ -59,8 +74,11 @@ def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcom
         run = _Run(job)
         try:
             return run.finish(report, should_stop)
-        except Exception as error:
-            return run.failed(error)
+        except BaseException as error:  # also what a task means by sys.exit()
+            outcome = run.failed(error)
+    del run
+    give_back_memory()
+    return outcome
 
 
 class _Run:
@@ -88,7 +106,7 @@ class _Run:
         saved = self._timed("save", self._save_model)
         return self._outcome("complete", checkpoint=self.training.uncooled, **saved)
 
-    def failed(self, error: Exception) -> Outcome:
+    def failed(self, error: BaseException) -> Outcome:
         from nas.training.loop import DivergedError
 
         if isinstance(error, DivergedError):
@@ -171,7 +189,44 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in OUT_OF_MEMORY)
+
+
+def give_back_memory() -> None:
+    """Return to the system and to other jobs what a failed job has held."""
+    import torch
+
+    gc.collect()  # an exception and the frames that it names hold each other
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # glibc keeps what was freed below what is still used (and see `KEPT_MEMORY`).
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def devices(kind: str) -> list[Gpu]:
+    """Return the GPUs that a kind of device means here; none if it means another kind.
+
+    Args:
+        kind: A device name, or `auto`.
+
+    Raises:
+        DeviceError: If the device is not here.
+    """
+    import torch
+
+    found = resolve_device(kind)
+    if not found.startswith("cuda"):
+        return []
+    if ":" in found:
+        numbers = [int(found.partition(":")[2])]
+    else:
+        numbers = list(range(torch.cuda.device_count()))
+    return [Gpu(number=one, free_bytes=int(torch.cuda.mem_get_info(one)[0])) for one in numbers]
 
 
 def probe(job: Job) -> Numerics:
@@ -211,6 +266,12 @@ def latency(job: Job) -> Latency:
     return measure_latency(network, job.task_spec, job.latency)
 
 
+def where_it_stands(thread: threading.Thread) -> str:
+    """Return what a thread is at, as a traceback has it; empty if it has ended."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else "".join(traceback.format_stack(frame))
+
+
 class _Program:
     """The worker as a program: a thread reads messages while jobs run in the main thread."""
 
@@ -218,6 +279,8 @@ class _Program:
         self._messages, self._answers = messages, answers
         self._work: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled = threading.Event()
+        self._writing = threading.Lock()
+        self._running = ""  # the candidate in training
 
     def serve(self) -> None:
         threading.Thread(target=self._read, daemon=True).start()
@@ -231,6 +294,9 @@ class _Program:
             message = json.loads(line)
             if "cancel" in message:
                 self._cancelled.set()
+                later = threading.Timer(STUCK_SECONDS, self._tell_where, [self._running])
+                later.daemon = True
+                later.start()
             else:
                 self._cancelled.clear()
                 self._work.put(message)
@@ -244,20 +310,51 @@ class _Program:
             if "latency" in message:
                 self._send("latency", latency(from_plain(Job, message["latency"])))
                 return
+            if "devices" in message:
+                self._send("devices", devices(message["devices"]))
+                return
             job = from_plain(Job, message["job"])
+            self._running = job.candidate.id
+            self._send("begun", self._running)
             outcome = run_job(job, lambda p: self._send("progress", p), self._cancelled.is_set)
+            self._running = ""
             self._send("outcome", outcome)
         except NasError as error:
             self._send("error", {"kind": type(error).__name__, "message": str(error)})
 
+    def _tell_where(self, candidate_id: str) -> None:
+        """Say where a job stands that was asked to stop and has not."""
+        if candidate_id and candidate_id == self._running:
+            where = where_it_stands(threading.main_thread())
+            self._send("progress", stuck(candidate_id, where))
+
     def _send(self, kind: str, record: Any) -> None:
-        self._answers.write(json.dumps({kind: to_plain(record)}) + "\n")
-        self._answers.flush()
+        with self._writing:
+            self._answers.write(json.dumps({kind: to_plain(record)}) + "\n")
+            self._answers.flush()
+
+
+def stuck(candidate_id: str, where: str) -> Progress:
+    """Return the report of a job that was asked to stop and has not."""
+    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
+
+
+def _die_with_driver() -> None:
+    """Have Linux kill this process when its driver dies: even one that is stopped or hangs.
+
+    Elsewhere the end of the input tells, which takes a moment in which Python runs.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
     """Serve jobs until the input ends; what jobs print goes to standard error."""
+    _die_with_driver()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    faulthandler.enable()  # a crash leaves its place as last words
+    with contextlib.suppress(OSError):  # other systems have none
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _Program(sys.stdin, answers).serve()

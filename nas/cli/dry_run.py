@@ -143,7 +143,9 @@ def _seconds(config: StudyConfig, pace: Pace, measured: int, columns: Mapping[st
 
 def _pace(job: Job, flops_per_token: float) -> Pace:
     """Return the pace of this machine from a few steps of a job."""
-    executor = make_executor("inline", workers=1, threads=WORKER_THREADS)
+    executor = make_executor(
+        "inline", workers=1, threads=WORKER_THREADS, device=job.numerics.device, job_bytes=0
+    )
     try:
         tokens, seconds = timed(executor, job)
     finally:

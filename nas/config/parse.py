@@ -277,6 +277,7 @@ def _read_budget(reader: Reader, recipe: RecipeConfig) -> BudgetConfig:
         unit=unit,
         rungs=_read_rungs(reader, unit, amount),
         eta=reader.number("eta", minimum=1, default=BudgetConfig().eta),
+        max_minutes=_optional_number(reader, "max_minutes"),
     )
     reader.done()
     if unit == "tokens":

@@ -103,6 +103,7 @@ class BudgetConfig:
     unit: str = UNITS[0]
     rungs: tuple[float, ...] | None = None  # in the unit, ascending to `amount`; None: auto
     eta: float = 3.0  # of so many measured at a rung, one goes on; 1: all do, without a pause
+    max_minutes: float | None = None  # a job; None: by the pace. May change between runs
 
     @property
     def amounts(self) -> tuple[float, ...]:
@@ -131,14 +132,21 @@ class BudgetConfig:
     def to_plain(self) -> dict[str, Any]:
         """Return the section as a study file has it."""
         rungs = AUTO if self.rungs is None else list(self.rungs)
-        return {self.unit: self.amount, "rungs": rungs, "eta": self.eta}
+        plain = {self.unit: self.amount, "rungs": rungs, "eta": self.eta}
+        return plain if self.max_minutes is None else plain | {"max_minutes": self.max_minutes}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> BudgetConfig:
         """Rebuild what `to_plain` returned."""
         unit = next(name for name in UNITS if name in plain)
         rungs = None if plain["rungs"] == AUTO else tuple(plain["rungs"])
-        return cls(amount=plain[unit], unit=unit, rungs=rungs, eta=plain["eta"])
+        return cls(
+            amount=plain[unit],
+            unit=unit,
+            rungs=rungs,
+            eta=plain["eta"],
+            max_minutes=plain.get("max_minutes"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,6 +247,7 @@ class StudyConfig:
             if isinstance(data, str)
             else {name: _last_name(source) for name, source in data.items()}
         )
+        plain["per_candidate"].pop("max_minutes", None)
         if plain["latency"] is not None:
             del plain["latency"]["max_ms"]
         if self.warm_start is not None:

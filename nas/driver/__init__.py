@@ -1,9 +1,12 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out,
-`beginning` measures what a study keeps, `budgets` says how many tokens a shape gets.
+`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out
+(`owner` knows who has the study), `beginning` measures what a study keeps, `budgets` says how many
+tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
-`jobs` makes the job, `ledger` writes what came of it, `finalists` compares and `result` sums up.
+`jobs` makes the job, `watch` ends it if it hangs, `recovery` says whether a failed one is tried
+again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` compares and
+`result` sums up. `sizing` says what a job takes of a machine.
 `events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
@@ -18,11 +21,12 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
-from nas.driver.events import Listener, silent
+from nas.driver.events import Listener, Note, silent
 from nas.driver.latency import under_latency_limit
-from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
+from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search
 from nas.driver.search import Driver, SearchInterrupted
 from nas.driver.settings import find_settings
+from nas.driver.sizing import job_bytes
 from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import make_executor
@@ -76,31 +80,45 @@ def search(
             overrides = {**(overrides or {}), "warm_start": str(start)}
         found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
         config = found.config
-    opened = open_for_search(config, fresh=fresh)
-    try:
-        if not is_finished(opened):
-            _run(opened, listener)
-    finally:
-        opened.close()
+    with Stop(at_once=True) as stop:
+        opened = open_for_search(config, fresh=fresh)
+        try:
+            if not is_finished(opened):
+                _run(opened, listener, stop)
+        finally:
+            opened.close()
     return open_study(opened.folder)
 
 
-def _run(opened: OpenedStudy, listener: Listener) -> None:
+def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
     config = opened.config
-    workers = slots_of(config)
-    with Stop() as stop:
-        opened.store.set_state(opened.record, "running")
-        executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
+    if opened.claim.note:
+        listener(Note(text=opened.claim.note))
+    stop.at_once = False  # from here on there is something to save
+    opened.store.set_state(opened.record, "running")
+    executor = make_executor(
+        config.executor,
+        workers=config.workers,
+        threads=WORKER_THREADS,
+        device=_device(opened),
+        job_bytes=job_bytes(opened.space, config.seed),
+    )
+    try:
+        opened = under_latency_limit(opened, executor, listener)
+        opened = begun(opened, executor, listener)
+        driver = Driver(opened, executor, listener, stop)
         try:
-            opened = under_latency_limit(opened, executor, listener)
-            opened = begun(opened, executor, listener)
-            driver = Driver(opened, executor, listener, stop)
-            try:
-                driver.run()
-            finally:
-                driver.ledger.close()
+            driver.run()
         finally:
-            executor.close()
+            driver.ledger.close()
+    finally:
+        executor.close()
+
+
+def _device(opened: OpenedStudy) -> str:
+    """Return the kind of device that jobs run on; the study's own unless another is asked for."""
+    asked, known = opened.config.device, opened.record.numerics
+    return known.device if asked == "auto" and known is not None else asked
 
 
 def is_finished(opened: OpenedStudy) -> bool:

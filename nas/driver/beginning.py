@@ -83,10 +83,10 @@ def timed(executor: Executor, job: Job) -> tuple[int, float]:
     first = last = None
     while True:
         for event in executor.events(EVENT_SECONDS):
-            if isinstance(event, Progress):
+            if isinstance(event, Outcome):
+                return _difference(first, last, event)
+            if not event.where:  # which only says that it takes a while to stop
                 first, last = first or event, event
-                continue
-            return _difference(first, last, event)
         if first and last and last.seconds - first.seconds >= PROBE_SECONDS:
             executor.cancel(job.candidate.id)
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from nas.data import PreparedData
 from nas.driver.budgets import rungs_of, test_tokens
-from nas.driver.claim import claim
-from nas.driver.events import CandidateEnded, CandidateStarted, Listener
+from nas.driver.claim import Claim, claim
+from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note
 from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
 from nas.driver.opening import eval_tokens
 from nas.driver.stopping import Stop
@@ -40,9 +40,17 @@ class Bench:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(_claimed(self.study))
+            claimed = stack.enter_context(_claimed(self.study))
+            if claimed.note:
+                self._listener(Note(text=claimed.note))
             self._stop = stack.enter_context(Stop())
-            self._executor = make_executor("inline", workers=1, threads=self._numerics.threads)
+            self._executor = make_executor(
+                "inline",
+                workers=1,
+                threads=self._numerics.threads,
+                device=self._numerics.device,
+                job_bytes=0,
+            )
             stack.callback(self._executor.close)
             self._open = stack.pop_all()
         return self
@@ -95,6 +103,8 @@ class Bench:
             for event in self._executor.events(EVENT_SECONDS):
                 if isinstance(event, Outcome):
                     return event
+                if event.where:  # only that it takes a while to stop
+                    continue
                 if event.checkpoint is not None and store is not None:
                     self._note(store, row.candidate_id, event.checkpoint)
                 self._listener(event)
@@ -196,10 +206,10 @@ def ended(study: Study, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
     )
 
 
-def _claimed(study: Study) -> IO[bytes]:
+def _claimed(study: Study) -> Claim:
     try:
         (study.folder / MODELS).mkdir(exist_ok=True)
-        return claim(study.folder)
+        return claim(study.folder, "training")
     except OSError as error:
         raise InputError(
             f"{study.folder}: cannot be written ({error.strerror}), so no weights can be kept"

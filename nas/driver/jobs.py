@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
+
 from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.opening import OpenedStudy, eval_tokens
-from nas.records import Architecture, Candidate, Job, Recipe
+from nas.records import MICRO_BATCH, Architecture, Candidate, Job, Recipe
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 
@@ -67,14 +70,30 @@ class Jobs:
             keep_better_than=None if final else self._keep_better_than(),
             latency=self._config.latency and self._config.latency.spec,
             keep_uncooled=final,
+            micro_batch=self._micro_batch(row),
         )
+
+    def again(self, row: CandidateRow, job: Job) -> Next:
+        """Return the job that takes the place of one that failed, from the last checkpoint.
+
+        Args:
+            row: The candidate.
+            job: What is to be done otherwise.
+        """
+        row, fresh = self.begin(row.candidate, row.number, row.role, job.rung)
+        return row, replace(fresh, micro_batch=job.micro_batch)
+
+    def _micro_batch(self, row: CandidateRow) -> int | None:
+        """Return in what parts of a batch the shape was trained where the whole did not fit."""
+        same = [r for r in self._ledger.rows.values() if r.architecture_id == row.architecture_id]
+        found = [r.metrics[MICRO_BATCH] for r in same if MICRO_BATCH in r.metrics]
+        return int(min(found)) if found else None
 
     def _keep_better_than(self) -> float | None:
         """Return the objective that a model must beat to be among those kept, if it is measured."""
         objective = self._ledger.objective
         if objective != ranking.first_measured(self._record.objectives):
             return None
-        kept = [row for row in self._ledger.complete() if row.model_path]
-        if len(kept) < self._config.keep:
-            return None
-        return kept[self._config.keep - 1].metrics[objective]
+        kept = (row for row in self._ledger.complete() if row.model_path)
+        last = next(islice(kept, self._config.keep - 1, None), None)
+        return None if last is None else last.metrics[objective]

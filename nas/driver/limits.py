@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nas.driver.budgets import rungs_of
 from nas.driver.finalists import entrants
@@ -25,18 +25,22 @@ class Limits:
     Args:
         opened: The study.
         ledger: Its candidates; those that earlier runs completed teach their pace.
-        slots: How many candidates train at once.
+        slots: Says how many candidates train at once, which may change.
     """
 
-    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: int) -> None:
+    def __init__(self, opened: OpenedStudy, ledger: Ledger, *, slots: Callable[[], int]) -> None:
         self._opened, self._ledger, self._config = opened, ledger, opened.config
-        self.slots = slots
+        self._slots = slots
         self._pace = Pace()
         self._begun = time.monotonic()
         self._elapsed_before = self._earlier_seconds()
         for row in ledger.rows.values():
             if row.state in ("complete", "paused") and row.role not in BESIDE_ROLES:
                 self._learn(row, row.tokens, _busy_seconds(row.timings))
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, self._slots())  # a cluster may have lost all of its nodes for a while
 
     @property
     def elapsed(self) -> float:
@@ -81,7 +85,9 @@ class Limits:
         if minutes is None:
             return ""
         left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
-        needed = self._predict(architecture, done)
+        recipe, spec = self._opened.recipe, self._opened.spec
+        columns = cost_of(architecture, spec, context=recipe.context, batch=recipe.batch)
+        needed = self._predict(columns, done)
         if left <= 0 or (needed is not None and needed * CAUTION > left):
             return f"{minutes:g} minutes"
         return ""
@@ -97,29 +103,40 @@ class Limits:
             limits.append(self._config.stop.minutes * 60 - self.elapsed)
         rows = self._ledger.search_rows()
         if self._config.stop.candidates is not None and rows:
-            predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
+            predicted = [self._predict(row.columns) or 0.0 for row in rows[-20:]]
             limit = self._config.stop.candidates + self._ledger.on_top()
             todo = max(0, limit - len(rows)) + len(self._ledger.enqueued()) + running / 2
             mean = sum(predicted) / len(predicted)
-            limits.append(todo * mean / self.slots + self._finals_seconds())
+            limits.append(todo * mean / self._at_once + self._finals_seconds())
         return max(0.0, min(limits)) if limits else None
+
+    def job_seconds(self, job: Job) -> float | None:
+        """Return how long a job should take; None before anything is known of this machine."""
+        candidate = job.candidate
+        recipe = candidate.recipe
+        columns = cost_of(
+            candidate.architecture, job.task_spec, context=recipe.context, batch=recipe.batch
+        )
+        before = 0 if job.checkpoint is None else job.checkpoint.tokens
+        return self._pace.predict(
+            tokens=job.rungs[job.rung] - before, flops_per_token=columns["train_flops_per_token"]
+        )
 
     def _finals_seconds(self) -> float:
         """Return the time to keep for the finals, as far as can be known now."""
         seeds, minutes = self._config.finalists.seeds, self._config.stop.minutes
         rows = self._ledger.complete() or self._ledger.search_rows()
         found = entrants(rows, self.reference_id, self._config.finalists.top)
-        by_id = {row.architecture_id: row for row in rows}
-        each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
+        search = self._ledger.search_rows()
+        each = [self._predict(search[e.number].columns) or 0.0 for e in found]
         if not each:
             return 0.0
-        rounds = math.ceil(len(each) * seeds / self.slots) * sum(each) / len(each)
+        rounds = math.ceil(len(each) * seeds / self._at_once) * sum(each) / len(each)
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
-    def _predict(self, architecture: Architecture, done: int = 0) -> float | None:
-        recipe, opened = self._opened.recipe, self._opened
-        columns = cost_of(architecture, opened.spec, context=recipe.context, batch=recipe.batch)
-        tokens = rungs_of(opened.record, recipe, columns)[-1] - done
+    def _predict(self, columns: Mapping[str, float], done: int = 0) -> float | None:
+        """Return the seconds that a shape of these closed-form columns takes, if it is known."""
+        tokens = rungs_of(self._opened.record, self._opened.recipe, columns)[-1] - done
         flops_per_token = columns["train_flops_per_token"]
         return self._pace.predict(tokens=tokens, flops_per_token=flops_per_token)
 
@@ -128,7 +145,7 @@ class Limits:
         stored = (self._opened.record.summary or {}).get("elapsed_seconds", 0.0)
         rows = [row for row in self._ledger.rows.values() if row.role not in BESIDE_ROLES]
         busy = sum(_busy_seconds(row.timings) for row in rows)
-        return max(float(stored), busy / self.slots)
+        return max(float(stored), busy / self._at_once)
 
 
 def _busy_seconds(timings: Mapping[str, float]) -> float:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.budgets import rungs_for
-from nas.driver.claim import claim
+from nas.driver.claim import Claim, claim
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
 from nas.plugins import is_cluster
@@ -66,7 +65,7 @@ class OpenedStudy:
     space: BoundSpace
     recipe: Recipe
     results: tuple[tuple[Architecture, float], ...]
-    claim: IO[bytes]
+    claim: Claim
 
     @cached_property
     def proposals(self) -> BoundSpace:
@@ -135,7 +134,7 @@ def _claim_and_open(folder: Path, config: StudyConfig) -> OpenedStudy:
         raise
 
 
-def _open(folder: Path, config: StudyConfig, claimed: IO[bytes]) -> OpenedStudy:
+def _open(folder: Path, config: StudyConfig, claimed: Claim) -> OpenedStudy:
     existing = _existing(folder, config)
     if existing is not None:
         _check_identity(existing, config)
@@ -243,7 +242,7 @@ def _task_for(config: StudyConfig) -> type[Task]:
     return task
 
 
-def _make_folder(folder: Path) -> IO[bytes]:
+def _make_folder(folder: Path) -> Claim:
     """Make a study's folder, or see that it can be written, and claim it."""
     try:
         for name in ("models", "checkpoints"):

@@ -8,7 +8,7 @@ from nas.driver.bench import Bench, drop_checkpoint, ended, relative_to
 from nas.driver.events import Listener, Note, silent
 from nas.driver.ledger import MODELS
 from nas.errors import InputError, NasError
-from nas.records import Outcome
+from nas.records import MICRO_BATCH, Outcome
 from nas.store.rows import CandidateRow
 from nas.store.store import Store
 from nas.study import Study
@@ -49,6 +49,7 @@ def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> Can
             bench.job(row.candidate, test=row.role != "search"),
             checkpoint_seconds=NEVER,
             keep_uncooled=row.role != "search",
+            micro_batch=int(row.metrics[MICRO_BATCH]) if MICRO_BATCH in row.metrics else None,
         )
         outcome = bench.train(job, row)
         return _record(study, row, outcome, listener)

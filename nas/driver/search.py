@@ -6,6 +6,7 @@ Only this process writes the database. It imports no torch: building and trainin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from nas.driver.choosing import Choosing, nothing_learned
@@ -24,8 +25,10 @@ from nas.driver.ledger import Ledger
 from nas.driver.limits import Limits
 from nas.driver.opening import OpenedStudy
 from nas.driver.proposing import Proposals
+from nas.driver.recovery import Recovery, retry_words
 from nas.driver.result import SearchResult
 from nas.driver.stopping import Stop
+from nas.driver.watch import Watch
 from nas.errors import NasError
 from nas.executors import EVENT_SECONDS, Executor
 from nas.records import FINAL_ROLES, Job, Outcome, Progress
@@ -53,12 +56,13 @@ class Driver:
         proposals = Proposals(opened, self.ledger)
         self._running: dict[str, Next] = {}  # by candidate id
         self._nothing_to_start = False  # until another candidate ends
-        self._limits = Limits(opened, self.ledger, slots=executor.slots)
+        self._limits = Limits(opened, self.ledger, slots=lambda: executor.slots)
+        self._watch = Watch(executor, self._limits, self._config.budget.max_minutes)
+        self._recovery = Recovery(self._record.name, self.ledger.unfinished())
         numerics = self._record.numerics
         assert numerics is not None, "chosen before"
         self._numerics = numerics
-        self._limits.slots = self._slots()
-        jobs = Jobs(opened, self.ledger)
+        self._jobs = jobs = Jobs(opened, self.ledger)
         self._choosing = Choosing(opened, self.ledger, self._limits, proposals, jobs, listener)
         self._result = SearchResult(opened, self.ledger, self._limits.reference_id)
 
@@ -76,6 +80,7 @@ class Driver:
         if (known := len(self._opened.results)) and not self.ledger.rows:
             text = f"starts warm: {known} results of study '{self._config.warm_start}'"
             self._listener(Note(text=text))
+        self._choosing.catch_up()
         self._work(_each(self._choosing.unfinished()))
         reason = self._search()
         summary = self._finals(reason)
@@ -117,46 +122,83 @@ class Driver:
         self._nothing_to_start = False
         while True:
             self._fill(source)
+            self._opened.claim.check()
             if self._stop.asked:
                 self._leave()
-            self.ledger.mirror()
-            if not self._running:
+            if not self._running and self._nothing_to_start:
                 return
-            for event in self._executor.events(EVENT_SECONDS):
-                self._take(event)
+            self._hear()
+
+    def _events(self) -> list[Progress | Outcome]:
+        """Return what happened; for as long as nothing does, Optuna's mirror catches up."""
+        found = self._executor.events(0.0)
+        while not found and self.ledger.mirror_next():
+            found = self._executor.events(0.0)
+        return found or self._executor.events(EVENT_SECONDS)
 
     def _fill(self, source: Callable[[], Next | None]) -> None:
-        self._limits.slots = self._slots()
-        while len(self._running) < self._limits.slots and not self._nothing_to_start:
+        while len(self._running) < self._executor.slots and not self._nothing_to_start:
             following = None if self._stop.asked else source()
             if following is None:
                 self._nothing_to_start = True
             else:
                 self._start(*following)
 
-    def _slots(self) -> int:
-        """Return how many jobs may run at once now: a cluster's nodes come and go."""
-        on_gpu = self._numerics.device != "cpu" and self._config.executor == "processes"
-        if on_gpu and self._config.workers is None:
-            return 1  # how many fit on a GPU is the user's to say
-        return self._executor.slots
-
     def _start(self, row: CandidateRow, job: Job) -> None:
         self._running[row.candidate_id] = row, job
+        self._watch.begin(job)
         self._executor.submit(job)
         self._listener(CandidateStarted.of(row, job))
+
+    def _hear(self) -> None:
+        """Take what the executor tells, and end the jobs that are silent for too long."""
+        for event in self._events():
+            self._take(event)
+        for outcome, is_gone in self._watch.ended():
+            self._end(outcome)
+            if not is_gone:
+                raise NasError(
+                    f"study '{self._record.name}': candidate {outcome.candidate_id} hangs, and "
+                    f"executor '{self._config.executor}' cannot end it; it is stored as timeout, "
+                    "and the same command goes on without it; executor 'processes' goes on by "
+                    "itself"
+                )
 
     def _take(self, event: Progress | Outcome) -> None:
         if isinstance(event, Outcome):
             self._end(event)
+            return
+        self._watch.hear(event)
+        if event.where:
             return
         if event.checkpoint is not None:
             self.ledger.note_checkpoint(event.candidate_id, event.checkpoint)
         self._listener(event)
 
     def _end(self, outcome: Outcome) -> None:
-        _, job = self._running.pop(outcome.candidate_id)
+        row, job = self._running.pop(outcome.candidate_id)
         self._nothing_to_start = False
+        outcome, again = self._recovery.judge(job, self._watch.end(outcome))
+        if again is None:
+            self._record_end(job, outcome)
+        else:
+            self._try_again(row, again, outcome)
+        self._recovery.check(self._executor.slots)
+
+    def _try_again(self, row: CandidateRow, job: Job, failure: Outcome) -> None:
+        """Submit a job again; if the user wants to leave, the next search does."""
+        self.ledger.note_failure(failure)
+        if self._stop.asked:
+            return
+        row, job = self._jobs.again(row, job)
+        self._listener(Note(text=retry_words(job, failure)))
+        self._start(row, job)
+
+    def _record_end(self, job: Job, outcome: Outcome) -> None:
+        if outcome.state == "timeout" and outcome.checkpoint is not None:
+            # It stopped in time to save what nobody goes on from.
+            self.ledger.note_checkpoint(outcome.candidate_id, outcome.checkpoint)
+            outcome = replace(outcome, checkpoint=None)
         row = self.ledger.record(outcome)
         self._limits.learn(outcome, row, job)
         if row.role == "search":
@@ -193,8 +235,7 @@ class Driver:
         for candidate_id in self._running:
             self._executor.cancel(candidate_id)
         while self._running:
-            for event in self._executor.events(EVENT_SECONDS):
-                self._take(event)
+            self._hear()
         self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
         raise SearchInterrupted
 
@@ -204,7 +245,7 @@ class Driver:
             study=self._record.name,
             folder=self._opened.folder,
             resumed=len(self.ledger.rows),
-            slots=self._limits.slots,
+            slots=self._executor.slots,
             numerics=self._numerics,
             rungs=self._record.rungs,
             budget=self._config.budget,

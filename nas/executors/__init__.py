@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from nas.plugins import is_cluster, resolve
 from nas.records import Job, Latency, Numerics, Outcome, Progress
@@ -21,13 +22,26 @@ class Executor(Protocol):
 
     All methods are called from one thread.
 
-    Attributes:
-        slots: Jobs that can run at once.
+    A worker that dies under its job is replaced, and the job comes back as an outcome that is
+    `lost`: `oom` if memory ran out as far as can be told, else `failed`. Whether it is tried again
+    is the driver's to say.
+
+    Args:
+        workers: Jobs at once; None: as many as fit.
+        threads: CPU threads of each.
+        device: The kind asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        job_bytes: What a job of the space takes at most, by the cost model.
+
     """
 
-    slots: int
+    def __init__(
+        self, *, workers: int | None, threads: int, device: str, job_bytes: int
+    ) -> None: ...
 
-    def __init__(self, *, workers: int, threads: int) -> None: ...
+    @property
+    def slots(self) -> int:
+        """Jobs that can run at once; it may change, and is read before each submission."""
+        ...
 
     def probe(self, job: Job) -> Numerics:
         """Choose the numerics where jobs will run (see `worker.probe`)."""
@@ -49,36 +63,40 @@ class Executor(Protocol):
         """Ask a running job to save and stop; its outcome still comes."""
         ...
 
+    def kill(self, candidate_id: str) -> bool:
+        """End a running job at once, without saving anything.
+
+        Returns:
+            Whether it is ended: then its worker is free and no outcome follows. False: it cannot
+            be, and goes on.
+        """
+        ...
+
     def close(self) -> None:
         """End the workers; jobs still running are lost back to their last checkpoint."""
         ...
 
 
 def make_executor(
-    name: str,
-    *,
-    workers: int | None,
-    threads: int,
-    device: str = "auto",
-    job_bytes: int = 0,
+    name: str, *, workers: int | None, threads: int, device: str, job_bytes: int
 ) -> Executor:
-    """Start an executor by its name.
+    """Start an executor by its name (see `Executor` for the other arguments).
 
     Args:
         name: A row of the table, or `ray://host:port` for a cluster that is there.
-        workers: Jobs at once; None: as many as fit.
-        threads: CPU threads of each.
-        device: The kind of device asked for.
-        job_bytes: What one job takes at most, by the cost model.
+        workers: Jobs at once.
+        threads: Of each.
+        device: The kind asked for.
+        job_bytes: What a job takes at most.
 
     Raises:
         NotFoundError: If the name is unknown.
+        DeviceError: If the device is not here.
         NasError: If it cannot start.
     """
-    row, address = ("ray", name) if is_cluster(name) else (name, None)
-    kind = resolve(EXECUTORS, row, what="executor")
-    where: dict[str, Any] = {}
-    if row == "ray":
-        where = {"device": device, "job_bytes": job_bytes, "address": address}
-    made: Executor = kind(workers=workers, threads=threads, **where)
+    if is_cluster(name):
+        kind = partial(resolve(EXECUTORS, "ray", what="executor"), address=name)
+    else:
+        kind = resolve(EXECUTORS, name, what="executor")
+    made: Executor = kind(workers=workers, threads=threads, device=device, job_bytes=job_bytes)
     return made

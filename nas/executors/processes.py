@@ -1,70 +1,83 @@
 """Run jobs in worker processes on this machine, each `python -m nas.worker` over pipes.
 
 Workers are started at once and live as long as the executor: importing torch takes seconds. One
-that dies is replaced, and its job ends as failed.
+that dies is replaced; if it had begun with its job, that comes back as lost, else the new one gets
+it. On a machine with GPUs each worker sees one of them (`placement`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
-import threading
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import nas.errors
+from nas.device import Gpu, cpu_count
 from nas.errors import NasError
+from nas.executors import kernel
+from nas.executors.placement import cpu_workers, may_have_gpus, pinned_to, place
+from nas.executors.worker_process import Events, Message, WorkerProcess
 from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
 
-# Seconds that a worker gets to leave by itself when its input is closed.
-CLOSE_SECONDS = 5.0
 PROBE_SECONDS = 120.0
-STDERR_LINES = 40
-
-# glibc's malloc keeps the memory of a training step for the next one instead of giving it back
-# and having it cleared again: 30.8 ms instead of 32.2 a step of 768 tokens, 0.17M parameters.
-KEPT_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),  # the largest that glibc accepts
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-}
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    process: subprocess.Popen[str]
-    job: Job | None = None
-    last_words: str = ""
-    reader: threading.Thread | None = None
-
-    def release(self) -> None:
-        """Close the pipes of a process that has ended."""
-        if self.reader is not None:
-            self.reader.join()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            with contextlib.suppress(OSError):  # what could not be sent to a dead worker
-                pipe.close()
+# So many workers, beside two for each slot, may die one after another before any says a word.
+FALSE_STARTS = 5
 
 
 class ProcessExecutor:
     """Worker processes on this machine.
 
     Args:
-        workers: Processes, each running one job at a time.
+        workers: Processes, each running one job at a time; None: as many as fit.
         threads: CPU threads of each.
+        device: The kind of device that the study asks for.
+        job_bytes: What a job takes at most.
+
+    Raises:
+        DeviceError: If the device is not here.
+        NasError: If a worker died or did not answer.
     """
 
-    def __init__(self, *, workers: int, threads: int) -> None:
-        self.slots = workers
-        self._threads = threads
-        self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
-        self._workers = [self._start() for _ in range(workers)]
+    def __init__(self, *, workers: int | None, threads: int, device: str, job_bytes: int) -> None:
+        self._threads, self._asked = threads, workers
+        self._events: Events = queue.Queue()
+        self._false_starts = 0
+        self._workers: list[WorkerProcess] = []
+        gpus = self._gpus(device)
+        pins: list[Mapping[str, str]]
+        if gpus:
+            places = place(gpus, job_bytes=job_bytes, workers=workers, cpus=cpu_count())
+            # One that the user named goes by its number, which has to stay what it is.
+            pins = [{} if ":" in device else pinned_to(gpu) for gpu in places]
+        else:
+            pins = [{}] * (workers or cpu_workers(job_bytes, kernel.free_bytes()))
+        self._workers = [self._start(pin) for pin in pins]
+        self._has_places = bool(gpus)
+        self._keep_one_off_cpu(device)
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can run at once."""
+        return len(self._workers)
+
+    def _gpus(self, device: str) -> list[Gpu]:
+        """Ask a worker which GPUs there are; it ends then, since it holds some of their memory."""
+        if not may_have_gpus(device):
+            return []
+        self._workers = [self._start({})]
+        try:
+            found = self._ask("devices", device)
+        finally:
+            self.close()
+        return [from_plain(Gpu, one) for one in found]
+
+    def _keep_one_off_cpu(self, device: str) -> None:
+        """Keep one worker where all share a device whose room nobody knows, such as Apple's."""
+        if device in ("auto", "cpu") or self._has_places or self._asked is not None:
+            return
+        surplus, self._workers = self._workers[1:], self._workers[:1]
+        for worker in surplus:
+            worker.kill()
 
     def probe(self, job: Job) -> Numerics:
         """Let the first worker choose the numerics.
@@ -73,7 +86,9 @@ class ProcessExecutor:
             DeviceError: If the device is not here.
             NasError: If the worker died or did not answer.
         """
-        return from_plain(Numerics, self._ask("probe", job)["numerics"])
+        found = from_plain(Numerics, self._ask("probe", to_plain(job), "numerics"))
+        self._keep_one_off_cpu(found.device)
+        return found
 
     def latency(self, job: Job) -> Latency:
         """Let the first worker measure a shape's latency.
@@ -82,11 +97,18 @@ class ProcessExecutor:
             DeviceError: If the device is not here.
             NasError: If the worker died or did not answer.
         """
-        return from_plain(Latency, self._ask("latency", job)["latency"])
+        return from_plain(Latency, self._ask("latency", to_plain(job)))
 
-    def _ask(self, what: str, job: Job) -> dict[str, Any]:
-        """Return the first worker's answer; no job may run meanwhile."""
-        self._send(self._workers[0], {what: to_plain(job)})
+    def _ask(self, what: str, about: Any, answer: str = "") -> Any:
+        """Return the first worker's answer; no job may run meanwhile.
+
+        Args:
+            what: Under which key it is asked.
+            about: What is sent.
+            answer: Under which key it answers; the same if left out.
+        """
+        asked = self._workers[0]
+        asked.send({what: about})
         while True:
             try:
                 worker, message = self._events.get(timeout=PROBE_SECONDS)
@@ -94,25 +116,30 @@ class ProcessExecutor:
                 raise NasError(
                     f"a worker did not answer in {PROBE_SECONDS:.0f} s; is the machine overloaded?"
                 ) from None
-            if message is None and worker is not self._workers[0]:
-                self._replace(worker)  # one that had nothing to do
+            if worker is not asked:
+                self._event(worker, message)  # one that had nothing to do
                 continue
             if message is None:
-                words = worker.last_words.strip() or f"exit status {worker.process.poll()}"
+                words = asked.last_words or "without a word"
                 raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
+            asked.spoke = True
             if "error" in message:
                 kind = getattr(nas.errors, message["error"]["kind"], NasError)
                 raise kind(message["error"]["message"])
-            return message
+            return message[answer or what]
 
     def submit(self, job: Job) -> None:
         """Give a job to a free worker."""
-        worker = next(w for w in self._workers if w.job is None)
-        worker.job = job
-        self._send(worker, {"job": to_plain(job)})
+        next(worker for worker in self._workers if worker.job is None).give(job)
 
     def events(self, timeout: float) -> list[Progress | Outcome]:
-        """Return what happened, waiting up to `timeout` seconds for the first."""
+        """Return what happened, waiting up to `timeout` seconds for the first.
+
+        Raises:
+            NasError: If workers end as soon as they start.
+        """
+        for worker in self._workers:
+            worker.note_end()
         found: list[Progress | Outcome] = []
         try:
             found.extend(self._event(*self._events.get(timeout=timeout)))
@@ -121,118 +148,66 @@ class ProcessExecutor:
         except queue.Empty:
             return found
 
-    def _event(self, worker: _Worker, message: dict[str, Any] | None) -> list[Progress | Outcome]:
+    def _event(self, worker: WorkerProcess, message: Message | None) -> list[Progress | Outcome]:
+        if worker not in self._workers:
+            return []  # it was killed: what it still said does not count
         if message is None:
             return self._replace(worker)
+        worker.spoke, self._false_starts = True, 0
+        if "begun" in message:
+            worker.begun = True
+            return []
         if "progress" in message:
             return [from_plain(Progress, message["progress"])]
         worker.job = None
         return [from_plain(Outcome, message["outcome"])]
 
-    def _replace(self, worker: _Worker) -> list[Progress | Outcome]:
-        if worker not in self._workers:
-            return []
-        self._workers[self._workers.index(worker)] = self._start()
-        job, code = worker.job, worker.process.wait()
+    def _replace(self, worker: WorkerProcess) -> list[Progress | Outcome]:
+        """Start another worker in the place of one that ended; tell what became of its job."""
         worker.release()
-        if job is None:
+        self._note_false_start(worker)
+        fresh = self._workers[self._workers.index(worker)] = self._start(worker.pin)
+        if worker.job is None:
             return []
-        return [
-            Outcome(
-                candidate_id=job.candidate.id,
-                state="failed",
-                tokens=job.checkpoint.tokens if job.checkpoint else 0,
-                error=f"the worker process died ({_cause(code)})",
-                traceback=worker.last_words,
+        if worker.begun:
+            return [worker.lost()]
+        fresh.give(worker.job)
+        return []
+
+    def _note_false_start(self, worker: WorkerProcess) -> None:
+        self._false_starts = 0 if worker.spoke else self._false_starts + 1
+        if self._false_starts > FALSE_STARTS + 2 * len(self._workers):
+            words = worker.last_words or "without a word"
+            raise NasError(
+                f"{self._false_starts} workers ended one after another before they began, the last "
+                f"one: {words.splitlines()[-1]}; try: python -m nas.worker < /dev/null"
             )
-        ]
 
     def cancel(self, candidate_id: str) -> None:
         """Ask the worker of a candidate to save and stop."""
-        for worker in self._workers:
-            if worker.job is not None and worker.job.candidate.id == candidate_id:
-                self._send(worker, {"cancel": True})
+        if (worker := self._worker_of(candidate_id)) is not None:
+            worker.send({"cancel": True})
+
+    def kill(self, candidate_id: str) -> bool:
+        """End the worker of a candidate at once and start another one in its place."""
+        worker = self._worker_of(candidate_id)
+        if worker is None:
+            return False
+        self._workers[self._workers.index(worker)] = self._start(worker.pin)
+        worker.kill()
+        return True
+
+    def _worker_of(self, candidate_id: str) -> WorkerProcess | None:
+        holding = (one for one in self._workers if one.job is not None)
+        return next((one for one in holding if one.job.candidate.id == candidate_id), None)
 
     def close(self) -> None:
         """Close the workers' input, which ends them; kill those that do not end."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            assert worker.process.stdin is not None
-            with contextlib.suppress(OSError):  # it is dead already
-                worker.process.stdin.close()
+            worker.close_input()
         for worker in workers:
-            try:
-                worker.process.wait(CLOSE_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            worker.release()
+            worker.wait_or_kill()
 
-    def _start(self) -> _Worker:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nas.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=_environment(self._threads),
-            **_apart_from_the_terminal(),
-        )
-        worker = _Worker(process)
-        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
-        worker.reader.start()
-        return worker
-
-    def _read(self, worker: _Worker) -> None:
-        """Pass on a worker's messages; None means that it ended."""
-        errors = threading.Thread(target=_keep_last_words, args=(worker,), daemon=True)
-        errors.start()
-        assert worker.process.stdout is not None
-        for line in worker.process.stdout:
-            self._events.put((worker, json.loads(line)))
-        errors.join()
-        self._events.put((worker, None))
-
-    def _send(self, worker: _Worker, message: dict[str, Any]) -> None:
-        assert worker.process.stdin is not None
-        try:
-            worker.process.stdin.write(json.dumps(message) + "\n")
-            worker.process.stdin.flush()
-        except OSError:
-            return  # it died: its end comes as an event, which ends its job as failed
-
-
-def _keep_last_words(worker: _Worker) -> None:
-    assert worker.process.stderr is not None
-    lines: list[str] = []
-    for line in worker.process.stderr:
-        lines = [*lines[1 - STDERR_LINES :], line]
-        worker.last_words = "".join(lines)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return the worker's variables: they must be set before torch is imported."""
-    count = str(threads)
-    pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONUNBUFFERED": "1"}
-    return (
-        KEPT_MEMORY
-        | os.environ
-        | pinned
-        | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    )
-
-
-def _apart_from_the_terminal() -> dict[str, Any]:
-    """Keep a Ctrl-C at the terminal from the workers: only the driver takes it."""
-    if os.name == "nt":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]  # Windows only
-    return {"start_new_session": True}
-
-
-def _cause(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    name = signal.Signals(-code).name
-    hint = "; the kernel may have run out of memory" if name == "SIGKILL" else ""
-    return f"{name}{hint}"
+    def _start(self, pin: Mapping[str, str]) -> WorkerProcess:
+        return WorkerProcess(self._events, self._threads, pin)

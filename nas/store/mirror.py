@@ -71,7 +71,8 @@ class Mirror:
         self._name = study_name
         self._objectives = tuple(objectives)
         self._parameters = {p.name: p for p in parameters}
-        self._study: optuna.Study | None = None
+        self._storage: optuna.storages.RDBStorage | None = None
+        self._study_id = -1
         self._mirrored: set[str] = set()
 
     def add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow] = ()) -> bool:
@@ -85,16 +86,27 @@ class Mirror:
         Returns:
             Whether a trial was added: False if it is there already or is not for the mirror.
         """
-        given_up = row.state == "paused" and row.checkpoint is None
-        if row.role != "search" or not (given_up or row.state in {"complete", *FAILED_STATES}):
+        if not _is_shown(row):
             return False
         with _quiet(), our_errors(self._where):
-            study = self._open()
+            storage, study_id = self._open()
             if row.candidate_id in self._mirrored:
                 return False
-            study.add_trial(self._trial(row, evaluations))
+            storage.create_new_trial(study_id, template_trial=self._trial(row, evaluations))
         self._mirrored.add(row.candidate_id)
         return True
+
+    def missing(self, rows: Iterable[CandidateRow]) -> list[str]:
+        """Return the ids of candidates that are to be shown and are not there yet.
+
+        A search that ended between our row and the mirror leaves some.
+        """
+        shown = [row.candidate_id for row in rows if _is_shown(row)]
+        if not shown:
+            return []
+        with _quiet(), our_errors(self._where):
+            self._open()
+        return [own for own in shown if own not in self._mirrored]
 
     def reconcile(self, rows: Iterable[CandidateRow], evaluations: Iterable[EvaluationRow]) -> int:
         """Mirror what is missing, after a search that ended between our row and the mirror.
@@ -109,29 +121,33 @@ class Mirror:
 
     def close(self) -> None:
         """Let go of the database."""
-        if self._study is not None:
+        if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
-            self._study = None
+            self._storage = None
 
-    def _open(self) -> optuna.Study:
-        """Return Optuna's study, made at the first call along with Optuna's tables."""
-        if self._study is None:
+    def _open(self) -> tuple[optuna.storages.RDBStorage, int]:
+        """Return Optuna's storage and study, made at the first call along with its tables.
+
+        The storage is used without Optuna's cache, which would keep every trial in memory.
+        """
+        if self._storage is None:
             import optuna
 
-            self._storage = optuna.storages.RDBStorage(self._url)
-            if self._storage.engine.dialect.name == "sqlite":
-                self._storage.engine.dispose()  # connections from before the settings
-                use_wal(self._storage.engine)
-            self._study = optuna.create_study(
+            storage = optuna.storages.RDBStorage(self._url)
+            if storage.engine.dialect.name == "sqlite":
+                storage.engine.dispose()  # connections from before the settings
+                use_wal(storage.engine)
+            study = optuna.create_study(
                 study_name=self._name,
-                storage=self._storage,
+                storage=storage,
                 directions=[direction(objective) for objective in self._objectives],
                 load_if_exists=True,
             )
-            trials = self._study.get_trials(deepcopy=False)
+            self._storage, self._study_id = storage, study._study_id
+            trials = storage.get_all_trials(self._study_id, deepcopy=False)
             self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
-        return self._study
+        return self._storage, self._study_id
 
     def _trial(
         self, row: CandidateRow, evaluations: Iterable[EvaluationRow]
@@ -166,6 +182,12 @@ class Mirror:
             return {}
         measured = ((e.evaluation.tokens, e.metrics.get(self._objectives[0])) for e in evaluations)
         return {tokens: value for tokens, value in measured if value is not None}
+
+
+def _is_shown(row: CandidateRow) -> bool:
+    """Say whether a candidate is one for the mirror and will not change any more."""
+    given_up = row.state == "paused" and row.checkpoint is None
+    return row.role == "search" and (given_up or row.state in {"complete", *FAILED_STATES})
 
 
 def load_study(url: str, name: str) -> optuna.Study:

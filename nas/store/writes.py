@@ -174,8 +174,10 @@ def _update_candidate(connection: sa.Connection, study: StudyRecord, outcome: Ou
         "traceback": _storable(outcome.traceback),
         "finished_at": now() if is_final(outcome.state) else None,
     }
-    if outcome.checkpoint is not None:
-        values["checkpoint"] = to_plain(outcome.checkpoint)
+    # What is done with goes on from nowhere; one that waits keeps what it has.
+    if outcome.checkpoint is not None or is_final(outcome.state):
+        goes_on = outcome.state not in FAILED_STATES
+        values["checkpoint"] = to_plain(outcome.checkpoint) if goes_on else None
     connection.execute(t.candidate.update().where(here).values(values))
 
 

@@ -66,6 +66,15 @@ class Task(Protocol):
         """Return the mean training loss of a batch, a scalar on the network's device."""
         ...
 
+    def weight(self, batch: Any) -> float:
+        """Return over how much the loss of a batch is a mean, so that parts add up to a whole.
+
+        Args:
+            batch: What `batch` returned, or some of its rows: an array of one row an example, or
+                a tuple of such arrays.
+        """
+        ...
+
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Measure a split; reads the same examples every time.
 

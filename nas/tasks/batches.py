@@ -16,6 +16,8 @@ from nas.records import IGNORED
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nas.tasks import Task
+
 Ints = NDArray[np.int64]
 
 
@@ -92,6 +94,40 @@ def in_batches(rows: Ints, lengths: Ints) -> Iterator[Ints]:
         start += min(fits, len(group))
 
 
+def in_parts(task: Task, batch: Any, size: int) -> list[tuple[Any, float]]:
+    """Return a batch in parts, each with its share of the batch's mean loss.
+
+    The shares' sum is 1, so that the parts' losses, each times its share, add up to the batch's
+    loss, and their gradients to its gradient.
+
+    Args:
+        task: Whose batch it is.
+        batch: An array of one row an example, or a tuple of such arrays.
+        size: Examples of a part at most.
+
+    Raises:
+        MemoryError: If the task does not say over how much its losses are means. Parts are asked
+            for where memory ran out, so this is what remains to be said.
+    """
+    if not hasattr(task, "weight"):
+        raise MemoryError(
+            f"task {type(task).__name__} has no method 'weight', so that its batch cannot be "
+            "trained on in parts"
+        )
+    parts = _cut_rows(batch, size)
+    weights = [task.weight(part) for part in parts]
+    total = sum(weights)
+    return [(part, one / total) for part, one in zip(parts, weights, strict=True) if one]
+
+
+def _cut_rows(batch: Any, size: int) -> list[Any]:
+    if not isinstance(batch, tuple):
+        return [batch[start : start + size] for start in range(0, len(batch), size)]
+    make = getattr(batch, "_make", tuple)  # of a named tuple
+    columns = [_cut_rows(array, size) for array in batch]
+    return [make(row) for row in zip(*columns, strict=True)]
+
+
 def device_of(network: nn.Module) -> Any:
     """Return where a network's weights are."""
     return next(network.parameters()).device
@@ -138,6 +174,16 @@ def class_loss(logits_BC: Tensor, labels_B: Tensor, smoothing: float, weights: A
 
     weight = None if weights is None else torch.from_numpy(weights).to(logits_BC.device)
     return F.cross_entropy(logits_BC.float(), labels_B, weight=weight, label_smoothing=smoothing)
+
+
+def examples_weight(labels_B: Ints, weights: Any) -> float:
+    """Return over how much `class_loss` is a mean: examples, or the weights of their classes."""
+    return float(len(labels_B) if weights is None else weights[labels_B].sum())
+
+
+def targets_weight(targets: Ints) -> float:
+    """Return over how much `token_loss` is a mean: the targets that count."""
+    return float((targets != IGNORED).sum())
 
 
 def balanced_weights(labels_N: Ints, n_class: int) -> NDArray[np.float32]:

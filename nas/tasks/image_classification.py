@@ -17,7 +17,15 @@ from nas.data.image_classification import OPTIONS, TASK, prepare_image_classific
 from nas.data.pictures import PREPROCESSOR, Scaling
 from nas.records import Recipe
 from nas.tasks import metrics
-from nas.tasks.batches import Ints, Order, balanced_weights, class_loss, spread, to_device
+from nas.tasks.batches import (
+    Ints,
+    Order,
+    balanced_weights,
+    class_loss,
+    examples_weight,
+    spread,
+    to_device,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,6 +94,10 @@ class ImageClassification:
         logits_BC = network(image_inputs(batch.pixels_BHWC, network, self._scaling))
         labels = to_device(batch.labels_B, network)
         return class_loss(logits_BC, labels, self.recipe.label_smoothing, self._weights)
+
+    def weight(self, batch: ImageBatch) -> float:
+        """Return how many images there are, or how much their classes weigh."""
+        return examples_weight(batch.labels_B, self._weights)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return loss, accuracy, macro F1 and top-5 accuracy of a split.

@@ -74,6 +74,10 @@ class LanguageModeling:
         """Return the mean cross-entropy of the windows in nats a token."""
         return _mean_loss(network, batch, smoothing=self.recipe.label_smoothing)
 
+    def weight(self, batch: NDArray[np.int64]) -> float:
+        """Return how many tokens are predicted."""
+        return float(len(batch) * self.recipe.context)
+
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> dict[str, float]:
         """Return `loss` (nats a token) and `bits_per_byte` over non-overlapping windows.
 

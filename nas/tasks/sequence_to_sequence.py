@@ -22,6 +22,7 @@ from nas.tasks.batches import (
     in_batches,
     pad_rows,
     spread,
+    targets_weight,
     to_device,
     token_loss,
 )
@@ -81,6 +82,10 @@ class SequenceToSequence:
         """Return the mean cross-entropy of the targets' tokens in nats."""
         logits_MV, targets_M = _predicted(network, batch)
         return token_loss(logits_MV, targets_M, self.recipe.label_smoothing)
+
+    def weight(self, batch: PairBatch) -> float:
+        """Return how many tokens are predicted."""
+        return targets_weight(batch.targets_BT)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return the loss of a split, and BLEU and chrF (0 to 100) of greedy decoding.

@@ -27,6 +27,7 @@ from nas.tasks.batches import (
     in_batches,
     pad_rows,
     spread,
+    targets_weight,
     to_device,
     token_loss,
 )
@@ -92,6 +93,10 @@ class SequentialRecommendation:
         items, targets = (to_device(array, network) for array in batch)
         logits_MV = network(items).flatten(0, 1)
         return token_loss(logits_MV, targets.flatten(), self.recipe.label_smoothing)
+
+    def weight(self, batch: tuple[Ints, Ints]) -> float:
+        """Return how many items are predicted."""
+        return targets_weight(batch[1])
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return the loss of each history's last item, and hit rate and NDCG at 10.

@@ -21,6 +21,7 @@ from nas.tasks.batches import (
     Order,
     balanced_weights,
     class_loss,
+    examples_weight,
     in_batches,
     pad_rows,
     spread,
@@ -96,6 +97,10 @@ class TextClassification:
         ids, mask, labels = (to_device(array, network) for array in batch)
         logits_BC = network(ids, None if batch.mask_BT.all() else mask)
         return class_loss(logits_BC, labels, self.recipe.label_smoothing, self._weights)
+
+    def weight(self, batch: TextBatch) -> float:
+        """Return how many texts there are, or how much their classes weigh."""
+        return examples_weight(batch.labels_B, self._weights)
 
     def evaluate(self, network: nn.Module, split: str, *, max_tokens: int) -> Mapping[str, float]:
         """Return loss, accuracy, macro F1 and top-5 accuracy of a split.

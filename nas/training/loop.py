@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import nn
 from nas.data import PreparedData
 from nas.families import module_class, shape_of
 from nas.records import (
+    MICRO_BATCH,
     UNCOOLED,
     CheckpointRef,
     Evaluation,
@@ -29,6 +31,7 @@ from nas.records import (
     to_plain,
 )
 from nas.tasks import Task, task_class
+from nas.tasks.batches import in_parts
 from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
@@ -80,6 +83,7 @@ class Training:
         self.state = TrainingState()
         self._loss_sum = torch.zeros((), device=job.numerics.device)
         self._best: dict[str, torch.Tensor] = {}  # the weights that an early stop returns to
+        self._pulse: _Pulse | None = None  # while it runs
         if job.checkpoint is not None:
             self.state, loss_sum, self._best = load_checkpoint(
                 job.checkpoint,
@@ -101,7 +105,7 @@ class Training:
 
     def note_metrics(self, split: str, values: Mapping[str, float]) -> None:
         """Add metrics that someone else measured to the last measurement."""
-        self.state.measured[-1]["metrics"][split] = dict(values)
+        self.state.measured[-1]["metrics"].setdefault(split, {}).update(values)
 
     def run(
         self, report: Callable[[Progress], None], should_stop: Callable[[], bool]
@@ -116,7 +120,7 @@ class Training:
             DivergedError: If a loss is not finite.
             InterruptedTrainingError: If `should_stop` said so.
         """
-        pulse = _Pulse(self, report)
+        self._pulse = pulse = _Pulse(self, report)
         for rung in range(len(self.state.measured), self.job.rung + 1):
             self._train_to(self.job.rungs[rung], pulse, should_stop)
             if rung == len(self.job.rungs) - 1:
@@ -182,17 +186,30 @@ class Training:
             weight.copy_(self._best[name])
 
     def step(self) -> None:
-        """Run one training step."""
+        """Run one training step.
+
+        In parts of a batch it is the same but for rounding, and for which numbers dropout draws.
+        """
         factor = rate_factor(self.tokens, self.recipe, self.job.rungs[-1])
         if self.recipe.dropout:
             torch.manual_seed(self.job.candidate.seed * 1_000_003 + self.state.step)
-        with autocast(self.job.numerics):
-            loss = self.task.loss(self.network, self.task.batch(self.state.step))
-        loss.backward()
+        batch = self.task.batch(self.state.step)
+        if self.job.micro_batch is None:
+            self._add_gradient(batch)
+        else:
+            for part, share in in_parts(self.task, batch, self.job.micro_batch):
+                self._add_gradient(part, share)
         self.optimizer.step(factor)
-        self._loss_sum += loss.detach()
         self.state.step += 1
         self.state.loss_steps += 1
+
+    def _add_gradient(self, batch: Any, share: float | None = None) -> None:
+        with autocast(self.job.numerics):
+            loss = self.task.loss(self.network, batch)
+        if share is not None:
+            loss = loss * share
+        loss.backward()
+        self._loss_sum += loss.detach()
 
     def _add_curve_point(self) -> None:
         mean = float(self._loss_sum) / self.state.loss_steps
@@ -214,6 +231,8 @@ class Training:
         for split, values in metrics.items():
             if not math.isfinite(values["loss"]):
                 raise DivergedError(f"the {split} loss is {values['loss']} at {self.tokens} tokens")
+        if self.job.micro_batch is not None:
+            metrics[""] = {MICRO_BATCH: float(self.job.micro_batch)}
         return Evaluation(
             rung=rung,
             tokens=self.tokens,
@@ -229,9 +248,18 @@ class Training:
         most = self.job.eval_tokens
         if split == "test":
             most = max(most, self.job.test_tokens or self.job.rungs[-1])
-        with autocast(self.job.numerics):
+        with autocast(self.job.numerics), self._signs_of_life():
             values = self.task.evaluate(self.network, split, max_tokens=most)
         return dict(values)
+
+    @contextmanager
+    def _signs_of_life(self) -> Iterator[None]:
+        """Report while the network is asked: a measurement may take minutes, which is no hang."""
+        with ExitStack() as stack:
+            for part in self.network.modules() if self._pulse is not None else ():
+                hook = part.register_forward_pre_hook(self._pulse.on_call)
+                stack.callback(hook.remove)
+            yield
 
     def save(self, folder: Path) -> CheckpointRef:
         """Write a checkpoint of all there is to a folder.
@@ -267,6 +295,12 @@ class _Pulse:
             self._saved = now
             self._send(now, self._save())
         elif now - self._reported >= PROGRESS_SECONDS:
+            self._send(now, None)
+
+    def on_call(self, *_call: object) -> None:
+        """Report if it is time, but save nothing: the training stands between two steps."""
+        now = time.perf_counter()
+        if now - self._reported >= PROGRESS_SECONDS:
             self._send(now, None)
 
     def _send(self, now: float, checkpoint: CheckpointRef | None) -> None:
