@@ -20,7 +20,7 @@ import nas.errors
 from nas.errors import NasError
 from nas.executors.processes import PROBE_SECONDS
 from nas.executors.ray_cluster import Cluster, needs
-from nas.executors.ray_crew import Crew, Worker, cause_of
+from nas.executors.ray_crew import Crew, Worker, cause_of, ran_out
 from nas.executors.ray_files import read_file, read_folder, write_file, write_folder
 from nas.executors.ray_worker import News, Order
 from nas.records import (
@@ -34,7 +34,8 @@ from nas.records import (
     to_plain,
 )
 
-ALONE_SECONDS = 600.0  # that jobs wait for a node when all are gone
+# That jobs wait for a node when all are gone; less than a silent job is given (see `watch`).
+ALONE_SECONDS = 300.0
 MANIFEST = "nas.json"  # written last (see `artifact`, which imports torch)
 MARK = ".seen-by-"
 
@@ -206,7 +207,7 @@ class RayExecutor:
         """End the job of a worker that died or cannot be reached as failed."""
         for task in [one for one in self._tasks.values() if one.worker is worker]:
             cause = f"the worker process died ({cause_of(error)})"
-            self._fail(task, cause, str(error))
+            self._fail(task, cause, str(error), lost=True, oom=ran_out(error))
 
     def _read(self, worker: Worker, news: News) -> None:
         task = self._tasks.get(news.number)
@@ -230,10 +231,14 @@ class RayExecutor:
             if news.what == "outcome":
                 del self._tasks[task.number]
 
-    def _fail(self, task: _Task, error: str, trace: str) -> None:
+    def _fail(
+        self, task: _Task, error: str, trace: str, *, lost: bool = False, oom: bool = False
+    ) -> None:
         del self._tasks[task.number]
         if task.what == "job":
-            self._events.append(_ended(task.job, "failed", error=error, traceback=trace))
+            state = "oom" if oom else "failed"
+            outcome = _ended(task.job, state, error=error, traceback=trace, lost=lost)
+            self._events.append(outcome)
             return
         record = {"kind": NasError.__name__, "message": error}
         task.answer = News(number=task.number, what="error", record=record)

@@ -23,7 +23,9 @@ from typing import Any
 
 from nas.device import cpu_count
 from nas.errors import DeviceError, InputError, NasError
-from nas.executors.processes import KEPT_MEMORY
+from nas.executors.placement import CONTEXT_BYTES, USABLE
+from nas.executors.worker_process import KEPT_MEMORY
+from nas.store.environment import without_database
 
 LOOPBACK = "127.0.0.1"
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable
@@ -31,10 +33,6 @@ ADDRESS = "RAY_ADDRESS"  # Ray's own variable
 # Host memory of a worker beside its job's: Python, torch and Ray. Measured 420 MB after a job on
 # a CPU; on a GPU, CUDA's libraries come on top.
 WORKER_BYTES = 600 * 2**20
-# What a process takes of a GPU before it computes anything, and the part of a GPU that is given
-# out, since allocators lose some between their blocks.
-GPU_CONTEXT_BYTES = 600 * 2**20
-GPU_USABLE = 0.9
 GPU_GRAIN = 1e4  # Ray counts ten-thousandths of a GPU
 
 # Of a local cluster, where checkpoints and data need not travel: only models do.
@@ -142,8 +140,10 @@ def _own_signals() -> Iterator[None]:
 def _environment() -> Iterator[None]:
     """Set what the processes of a local cluster are to find in their environment."""
     before = dict(os.environ)
+    os.environ.clear()
     os.environ.update(
         {
+            **without_database(before),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_TOKEN": _TOKEN,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
@@ -189,7 +189,7 @@ def needs(*, threads: int, device: str, job_bytes: int) -> dict[str, Any]:
 
 def gpu_share(job_bytes: int, gpu_bytes: int) -> float:
     """Return the share of a GPU that a job asks for, in steps that Ray knows, at most 1."""
-    share = (job_bytes + GPU_CONTEXT_BYTES) / (gpu_bytes * GPU_USABLE)
+    share = (job_bytes + CONTEXT_BYTES) / (USABLE * gpu_bytes)
     return min(1.0, math.ceil(share * GPU_GRAIN) / GPU_GRAIN)
 
 

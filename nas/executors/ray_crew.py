@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.errors import NasError
-from nas.executors.processes import CLOSE_SECONDS
 from nas.executors.ray_cluster import room
 from nas.executors.ray_worker import News, Order, RayWorker, versions
+from nas.executors.worker_process import CLOSE_SECONDS
 
 START_SECONDS = 120.0  # that the first worker may take to begin
 RETRY_SECONDS = 30.0  # after a worker that could not begin
+# What Ray's memory monitor says of a worker that it ended; of the kernel's it only supposes.
+RAN_OUT = ("running low on memory", "memory pressure")
 
 
 @dataclass(slots=True, eq=False)
@@ -183,3 +185,8 @@ def cause_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if not line.startswith("\t")]
     told = [line for line in lines if line]
     return textwrap.shorten(told[-1] if told else type(error).__name__, 200)
+
+
+def ran_out(error: Exception) -> bool:
+    """Say whether Ray ended a worker because its node ran out of memory."""
+    return any(words in str(error) for words in RAN_OUT)

@@ -73,8 +73,8 @@ def write_folder(folder: Path, files: Files, *, last: str) -> None:
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, files[name])
-        for path, _, _ in os.walk(temporary):
-            _flush_folder(Path(path))
+        for place, _, _ in os.walk(temporary):
+            _flush_folder(Path(place))
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)

@@ -25,7 +25,8 @@ from nas.errors import NasError
 from nas.executors.ray_files import Content, Files, read_file, read_folder, write_file
 from nas.executors.ray_node import Held, delete_leftovers
 from nas.records import Job, Outcome, Progress, from_plain, to_plain
-from nas.worker import latency, probe, run_job
+from nas.store.environment import without_database
+from nas.worker import STUCK_SECONDS, latency, probe, run_job, stuck, where_it_stands
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +83,13 @@ class RayWorker:
     """One slot of a cluster; every method may be called while a job runs."""
 
     def __init__(self) -> None:
+        for name in os.environ.keys() - without_database(os.environ).keys():
+            del os.environ[name]
         delete_leftovers()
         self._mailbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
+        # Number, candidate and thread of the job under way.
+        self._training: tuple[int, str, threading.Thread] | None = None
         self._own = Held(f"worker-{os.getpid()}")
         self._data: dict[str, Held] = {}  # by fingerprint
         threading.Thread(target=_load_torch, daemon=True).start()
@@ -101,8 +106,18 @@ class RayWorker:
         return found
 
     def cancel(self, number: int) -> None:
-        """Have an order's job saved and left."""
+        """Have an order's job saved and left; one that does not says where it stands."""
         self._cancelled.add(number)
+        later = threading.Timer(STUCK_SECONDS, self._tell_where, [number])
+        later.daemon = True
+        later.start()
+
+    def _tell_where(self, number: int) -> None:
+        if self._training is None or self._training[0] != number:
+            return
+        _, candidate_id, thread = self._training
+        record = to_plain(stuck(candidate_id, where_it_stands(thread)))
+        self._mailbox.put(News(number=number, what="progress", record=record))
 
     def close(self) -> None:
         """Delete what was written on this node."""
@@ -156,8 +171,9 @@ class RayWorker:
                 News(number=order.number, what="progress", record=record, checkpoints=files)
             )
 
+        self._training = order.number, job.candidate.id, threading.current_thread()
         outcome = run_job(job, report, lambda: order.number in self._cancelled)
-        self._cancelled.discard(order.number)
+        self._training = None
         news = News(
             number=order.number,
             what="outcome",
