@@ -113,9 +113,10 @@ class RayWorker:
         later.start()
 
     def _tell_where(self, number: int) -> None:
-        if self._training is None or self._training[0] != number:
+        training = self._training
+        if training is None or training[0] != number:
             return
-        _, candidate_id, thread = self._training
+        _, candidate_id, thread = training
         record = to_plain(stuck(candidate_id, where_it_stands(thread)))
         self._mailbox.put(News(number=number, what="progress", record=record))
 
