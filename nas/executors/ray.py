@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -139,6 +138,7 @@ class RayExecutor:
 
         Raises:
             NasError: If the connection to the cluster broke, or all its nodes are gone for long.
+            OSError: If what came cannot be written into the study's folder.
         """
         self._turn(0.0 if self._events else timeout)
         found, self._events = self._events, []
@@ -204,10 +204,17 @@ class RayExecutor:
             )
 
     def _lose(self, worker: Worker, error: Exception) -> None:
-        """End the job of a worker that died or cannot be reached as failed."""
+        """End the task of a worker that died or cannot be reached."""
+        words = f"the worker process died ({cause_of(error)})"
         for task in [one for one in self._tasks.values() if one.worker is worker]:
-            cause = f"the worker process died ({cause_of(error)})"
-            self._fail(task, cause, str(error), lost=True, oom=ran_out(error))
+            del self._tasks[task.number]
+            if task.what != "job":
+                record = {"kind": NasError.__name__, "message": words}
+                task.answer = News(number=task.number, what="error", record=record)
+                continue
+            state = "oom" if ran_out(error) else "failed"
+            outcome = _ended(task.job, state, error=words, traceback=str(error), lost=True)
+            self._events.append(outcome)
 
     def _read(self, worker: Worker, news: News) -> None:
         task = self._tasks.get(news.number)
@@ -221,27 +228,9 @@ class RayExecutor:
             del self._tasks[task.number]
             task.answer = news
             return
-        try:
-            self._events.append(_received(task.job, news))
-        except OSError as error:  # what a worker that writes for itself would have met
-            self._fail(task, f"{type(error).__name__}: {error}", traceback.format_exc())
-            if news.what == "progress":
-                self._crew.drop(worker)
-        else:
-            if news.what == "outcome":
-                del self._tasks[task.number]
-
-    def _fail(
-        self, task: _Task, error: str, trace: str, *, lost: bool = False, oom: bool = False
-    ) -> None:
-        del self._tasks[task.number]
-        if task.what == "job":
-            state = "oom" if oom else "failed"
-            outcome = _ended(task.job, state, error=error, traceback=trace, lost=lost)
-            self._events.append(outcome)
-            return
-        record = {"kind": NasError.__name__, "message": error}
-        task.answer = News(number=task.number, what="error", record=record)
+        if news.what == "outcome":
+            del self._tasks[task.number]
+        self._events.append(_received(task.job, news))
 
     def _hand_out(self) -> None:
         """Give waiting tasks to free workers."""
@@ -253,12 +242,7 @@ class RayExecutor:
     def _send(self, task: _Task, worker: Worker) -> None:
         task.worker = worker
         self._tasks[task.number] = task
-        try:
-            order = self._order(task, alone=not worker.sees)
-        except OSError as error:
-            self._fail(task, f"{type(error).__name__}: {error}", traceback.format_exc())
-            return
-        worker.send(order)
+        worker.send(self._order(task, alone=not worker.sees))
 
     def _order(self, task: _Task, *, alone: bool) -> Order:
         """Return what a worker is sent; one that does not see the study gets all it needs.

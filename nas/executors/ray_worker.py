@@ -144,8 +144,9 @@ class RayWorker:
             candidate_id=job.candidate.id,
             state="failed",
             tokens=job.checkpoint.tokens if job.checkpoint else 0,
-            error=message.splitlines()[0],
+            error=f"{platform.node()}: {message.splitlines()[0]}",
             traceback="".join(traceback.format_exception(error)),
+            lost=True,  # it is the node's doing: a candidate's own failures do not come here
         )
         self._mailbox.put(News(number=order.number, what="outcome", record=to_plain(outcome)))
 
