@@ -91,7 +91,7 @@ def _start(cpus: int) -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="nas-ray-"))
     try:
-        with _environment():
+        with _environment(), _loopback():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -99,9 +99,11 @@ def _start(cpus: int) -> Path:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _node_ip_address=LOOPBACK,
                 _temp_dir=str(folder),
             )
+        if (found := ray.util.get_node_ip_address()) != LOOPBACK:
+            ray.shutdown()
+            raise NasError(f"it took {found} for its address, which others may reach")
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise NasError(f"executor ray: a local cluster could not be started: {error}") from error
@@ -137,6 +139,24 @@ def _own_signals() -> Iterator[None]:
 
 
 @contextmanager
+def _loopback() -> Iterator[None]:
+    """Have Ray take 127.0.0.1 for this machine's address, and so listen there alone.
+
+    Given that address for a node, it takes another one instead, except where it starts no clusters
+    of several machines. That is so on macOS, and wherever the variable says so that is set in
+    `_environment`; Ray reads it when it is imported, which may be long ago.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
 def _environment() -> Iterator[None]:
     """Set what the processes of a local cluster are to find in their environment."""
     before = dict(os.environ)
@@ -146,6 +166,8 @@ def _environment() -> Iterator[None]:
             **without_database(before),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_TOKEN": _TOKEN,
+            "RAY_worker_niceness": "0",  # it is 15 otherwise, behind all else on a busy machine
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
     )
