@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
 # The cluster listens at the loopback interface alone. Ray reads this when it is imported.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -31,8 +30,7 @@ SYSTEM = {
 
 
 def main() -> None:
-    temporary = tempfile.mkdtemp(prefix="ray-")
-    head = {"num_cpus": 0, "ray_client_server_port": int(sys.argv[1]), "temp_dir": temporary}
+    head = {"num_cpus": 0, "ray_client_server_port": int(sys.argv[1])}
     cluster = Cluster(
         initialize_head=True, head_node_args={**COMMON, **head, "_system_config": SYSTEM}
     )
