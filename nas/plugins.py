@@ -23,6 +23,11 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+def is_cluster(name: str) -> bool:
+    """Say whether an executor's name is the address of a Ray cluster, `ray://host:port`."""
+    return name.startswith("ray://")
+
+
 def resolve(table: Mapping[str, str], name: str, *, what: str) -> Any:
     """Return the class that a name stands for; its module is imported.
 

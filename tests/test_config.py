@@ -278,6 +278,8 @@ def test_strategy_and_executor_are_checked_against_what_there_is() -> None:
         config_from_plain({**PLAIN, "strategy": "tpee"}, where="s", name="s", **there)
     with pytest.raises(ConfigError, match=r"executor: got 'process'.*did you mean 'processes'"):
         config_from_plain({**PLAIN, "executor": "process"}, where="s", name="s", **there)
+    cluster = {**PLAIN, "executor": "ray://10.0.0.1:10001"}
+    assert config_from_plain(cluster, where="s", name="s", **there).executor == cluster["executor"]
 
 
 def test_traps_of_yaml_are_refused_in_a_study_file(tmp_path: Path) -> None:

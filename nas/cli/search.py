@@ -76,7 +76,10 @@ def search(
     ] = None,
     executor: Annotated[
         str | None,
-        typer.Option(help="processes or inline (one at a time, here).", show_default=False),
+        typer.Option(
+            help="processes, inline (one at a time, here), ray, or ray://HOST:PORT of a cluster.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides every draw.", show_default=False)

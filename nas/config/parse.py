@@ -40,7 +40,7 @@ from nas.errors import (
 )
 from nas.families import shape_class
 from nas.measure import DEFAULT_BATCH, why_not
-from nas.plugins import is_own, resolve
+from nas.plugins import is_cluster, is_own, resolve
 from nas.records import PHASES, WRITING_HEADS, TaskSpec
 from nas.space import SearchSpace, load_space, with_reference
 from nas.tasks import SPECIAL_FIELDS, Task, task_class
@@ -113,7 +113,7 @@ def config_from_plain(
         stop=_read_stop(reader),
         latency=_read_latency(reader, recipe.context, kind.head, objectives),
         strategy=_read_strategy(reader, strategies),
-        executor=reader.text("executor", choices=executors, default="processes"),
+        executor=_read_executor(reader, executors),
         workers=_optional_integer(reader, "workers"),
         device=_read_device(reader, AUTO),
         keep=reader.integer("keep", minimum=1, default=5),
@@ -122,6 +122,15 @@ def config_from_plain(
     )
     reader.done()
     return config
+
+
+def _read_executor(reader: Reader, executors: Collection[str] | None) -> str:
+    name = reader.value("executor", default="processes")
+    if not isinstance(name, str) or not is_cluster(name):
+        return reader.text("executor", choices=executors, default="processes")
+    if not re.fullmatch(r"ray://[A-Za-z0-9.\-_\[\]:]+:\d{1,5}", name):
+        reader.fail("executor", f"got {name!r}, expected ray://HOST:PORT, such as ray://head:10001")
+    return name
 
 
 def _read_space(reader: Reader) -> SearchSpace:

@@ -23,6 +23,7 @@ from nas.driver.budgets import rungs_for
 from nas.driver.claim import Claim, claim
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
+from nas.plugins import is_cluster
 from nas.records import Architecture, Candidate, Job, LatencySpec, Numerics, Recipe, TaskSpec
 from nas.space import BoundSpace, RatedSpace
 from nas.store.rows import StudyRecord
@@ -282,6 +283,8 @@ def _check_identity(record: StudyRecord, config: StudyConfig) -> None:
 
 def _check_device(config: StudyConfig, record: StudyRecord | None) -> None:
     """Refuse a device that is not here, before it is stored and before candidates fail on it."""
+    if config.executor == "ray" or is_cluster(config.executor):
+        return  # the cluster's devices count, and its executor asks for them
     begun_on = record.numerics.device if record is not None and record.numerics else "cpu"
     device = begun_on if config.device == "auto" else config.device
     if config.latency is not None and config.latency.device != "cpu":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
-from nas.plugins import resolve
+from nas.plugins import is_cluster, resolve
 from nas.records import Job, Latency, Numerics, Outcome, Progress
 
 EXECUTORS: dict[str, str] = {
     "inline": "nas.executors.inline:InlineExecutor",
     "processes": "nas.executors.processes:ProcessExecutor",
+    "ray": "nas.executors.ray:RayExecutor",  # also as ray://host:port
 }
 
 EVENT_SECONDS = 0.25  # that whoever drives an executor waits for its events at once
@@ -78,12 +80,23 @@ class Executor(Protocol):
 def make_executor(
     name: str, *, workers: int | None, threads: int, device: str, job_bytes: int
 ) -> Executor:
-    """Start an executor by its name (see `Executor` for the arguments).
+    """Start an executor by its name (see `Executor` for the other arguments).
+
+    Args:
+        name: A row of the table, or `ray://host:port` for a cluster that is there.
+        workers: Jobs at once.
+        threads: Of each.
+        device: The kind asked for.
+        job_bytes: What a job takes at most.
 
     Raises:
         NotFoundError: If the name is unknown.
         DeviceError: If the device is not here.
+        NasError: If it cannot start.
     """
-    kind = resolve(EXECUTORS, name, what="executor")
+    if is_cluster(name):
+        kind = partial(resolve(EXECUTORS, "ray", what="executor"), address=name)
+    else:
+        kind = resolve(EXECUTORS, name, what="executor")
     made: Executor = kind(workers=workers, threads=threads, device=device, job_bytes=job_bytes)
     return made

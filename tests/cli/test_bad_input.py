@@ -35,6 +35,7 @@ def refused(found, *words):
         ((*SEARCH, "--strategy", "tpee"), ["strategy", "did you mean 'tpe'?"]),
         ((*SEARCH, "--device", "tpu"), ["device", "tpu"]),
         ((*SEARCH, "--executor", "process"), ["executor", "processes"]),
+        ((*SEARCH, "--executor", "ray://head"), ["executor", "'ray://head'", "ray://HOST:PORT"]),
         ((*SEARCH, "--name", "../up"), ["study name '../up'"]),
         ((*SEARCH, "--data", "nothere.txt"), ["nothere.txt"]),
         ((*SEARCH, "--data", "empty.txt"), ["empty.txt: empty"]),

@@ -1,0 +1,439 @@
+"""Jobs on a real Ray cluster, whose nodes do not see the driver's files and are killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from needs import need_module, need_success
+from task_cases import request_for
+
+import nas
+from nas.data import Split
+from nas.driver.events import CandidateEnded, CandidateStarted, Note
+from nas.driver.ledger import is_whole
+from nas.errors import NasError
+from nas.executors import make_executor
+from nas.families import architecture
+from nas.records import Candidate, Job, Numerics, Outcome, Progress, Recipe
+from nas.strategies import halving
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's own: sockets and files that its processes leave to Python, and what it has deprecated.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+NODES = Path(__file__).parents[1] / "ray_nodes.py"
+NUMERICS = Numerics(device="cpu", precision="fp32", attention="bmm", threads=1)
+LOOPBACK = "0100007F"  # as /proc/net/tcp has it
+RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25)
+JOB_BYTES = 2**24
+
+
+class Nodes:
+    """The cluster of this module (see `ray_nodes`)."""
+
+    def __init__(self, hidden, temporary):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        cover = 'mount -t tmpfs none "$1" && exec "$2" "$3" "$4"'
+        self._process = subprocess.Popen(
+            [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                cover,
+                "sh",
+                hidden,
+                sys.executable,
+                NODES,
+                str(port),
+            ],
+            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self._process.stdout.readline().strip()
+        assert self.address, "the cluster did not start"
+        self.client_address = f"ray://127.0.0.1:{port}"
+        self.temporary = temporary
+        self.alive = []
+
+    def _say(self, command):
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def add(self):
+        self.alive.append(int(self._say("add")))
+
+    def kill(self):
+        """Kill the node that is there longest."""
+        assert self._say(f"kill {self.alive.pop(0)}") == "gone"
+
+    def have(self, count):
+        """See that there are so many nodes."""
+        while len(self.alive) < count:
+            self.add()
+        while len(self.alive) > count:
+            self.kill()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    need_module("ray", 'pip install "transformer-nas[ray]"')
+    need_module("grpc", 'pip install "transformer-nas[ray]"')
+    need_success(["unshare", "--mount", "true"], "mounts need root or user namespaces")
+    from ray._private import ray_constants
+
+    # Else Ray takes another address of this machine for 127.0.0.1 (see `ray_cluster._loopback`).
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    with tempfile.TemporaryDirectory(prefix="nas-nodes-", dir="/tmp") as temporary:
+        nodes = Nodes(tmp_path_factory.getbasetemp(), temporary)
+        yield nodes
+        nodes.close()
+    monkeypatch.undo()
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    """Returns jobs on a small text."""
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    split = Split(train=0.8, val=0.2, test=0.0)
+    request = request_for("language_modeling", str(tmp_path / "text.txt"), split=split)
+    from nas.tasks.language_modeling import LanguageModeling
+
+    data = LanguageModeling.prepare(request, tmp_path / "data")
+    (tmp_path / "checkpoints").mkdir()
+
+    def make_job(seed=0, **changes):
+        candidate = Candidate(
+            architecture=architecture("llama", n_layer=2, d_model=16, n_head=2, d_ff=24),
+            recipe=RECIPE,
+            seed=seed,
+            data_fingerprint=data.info.fingerprint,
+        )
+        job = Job(
+            study="s",
+            candidate=candidate,
+            task_spec=data.spec,
+            data=str(data.folder),
+            rungs=(1280, 6400),
+            rung=1,
+            numerics=NUMERICS,
+            eval_tokens=1024,
+            checkpoint_dir=str(tmp_path / "checkpoints"),
+            model_dir=str(tmp_path / "models" / candidate.id),
+            keep_uncooled=True,
+        )
+        return replace(job, **changes)
+
+    return make_job
+
+
+@pytest.fixture
+def start(nodes, monkeypatch):
+    """Starts executors and closes them."""
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    started = []
+
+    def start(name="ray", **changes):
+        given = {"workers": None, "threads": 1, "device": "cpu", "job_bytes": JOB_BYTES}
+        started.append(make_executor(name, **given | changes))
+        return started[-1]
+
+    yield start
+    for executor in started:
+        executor.close()
+
+
+def until(executor, wanted, seconds=60.0):
+    """Return what happened up to the first event that is wanted."""
+    seen, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        for event in executor.events(0.25):
+            seen.append(event)
+            if wanted(event):
+                return seen
+    raise AssertionError(f"not in {seconds} s; {seen}")
+
+
+def outcome_of(executor, job, seconds=60.0):
+    executor.submit(job)
+    mine = job.candidate.id
+    done = until(
+        executor, lambda e: isinstance(e, Outcome) and e.candidate_id == mine, seconds=seconds
+    )
+    return done[-1]
+
+
+def measured(outcome):
+    """What a job measured, to the last bit, without how long it took."""
+    assert not outcome.error, outcome.traceback
+    return [(e.rung, e.tokens, e.metrics, e.curve) for e in outcome.evaluations]
+
+
+def endless(job):
+    return replace(job, rungs=(10**9,), rung=0, model_dir=None, keep_uncooled=False)
+
+
+def pids_of_workers():
+    """The processes of Ray's workers that are ours."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    return {int(pid) for pid, name in lines if "RayWorker" in name}
+
+
+def test_a_job_comes_back_as_from_a_process_and_its_files_are_here(
+    nodes, start, make_job, tmp_path
+):
+    nodes.have(2)
+    import ray
+
+    executor, job = start(), make_job()
+    here = [p.name for p in tmp_path.iterdir()]
+    seen = ray.remote(num_cpus=0)(lambda: list(Path(tmp_path).glob("*")))
+    assert here
+    assert ray.get(seen.remote()) == [], "the nodes see the driver's files: nothing would be shown"
+    outcome = outcome_of(executor, job)
+    assert (outcome.state, outcome.model_saved) == ("complete", True)
+    processes = make_executor("processes", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
+    try:
+        other = outcome_of(processes, replace(job, model_dir=str(tmp_path / "other")))
+    finally:
+        processes.close()
+    assert measured(outcome) == measured(other)
+    kept = outcome.checkpoint  # from before the cooldown
+    assert Path(kept.uri) == tmp_path / "checkpoints" / f"{job.candidate.id}-uncooled.safetensors"
+    assert is_whole(Path(kept.uri), kept)
+    model, twin = nas.load(job.model_dir, verify=True), nas.load(tmp_path / "other", verify=True)
+    for name, weight in model.network.state_dict().items():
+        assert weight.equal(twin.network.state_dict()[name])
+    names = [
+        [p.name for p in Path(folder).iterdir()] for folder in (job.model_dir, tmp_path / "other")
+    ]
+    assert sorted(names[0]) == sorted(names[1])
+    executor.close()
+    left = [p for p in Path(nodes.temporary).glob("nas-*/*") if p.is_dir()]
+    assert left == [], "data and scratch folders are deleted"
+    assert not list((tmp_path / "data").glob(".seen*"))
+
+
+def test_a_cancelled_job_is_saved_here_and_goes_on_elsewhere(nodes, start, make_job):
+    nodes.have(2)
+    executor, job = start(), make_job(rungs=(1280, 64_000))
+    whole = outcome_of(executor, job)
+    executor.submit(job)
+    until(executor, lambda e: isinstance(e, Progress) and e.tokens > 0)
+    executor.cancel(job.candidate.id)
+    stopped = until(executor, lambda e: isinstance(e, Outcome))[-1]
+    assert stopped.state == "interrupted"
+    assert 0 < stopped.tokens < 64_000
+    assert is_whole(Path(stopped.checkpoint.uri), stopped.checkpoint)
+    nodes.kill()
+    again = outcome_of(executor, replace(job, checkpoint=stopped.checkpoint))
+    assert measured(again) == measured(whole)
+    assert again.timings["train"] < whole.timings["train"] * 3, "most of it was not trained twice"
+
+
+def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, start, make_job):
+    nodes.have(2)
+    executor = start(workers=1)
+    one, two = endless(make_job()), endless(make_job(seed=1))
+    executor.submit(one)
+    until(executor, lambda e: isinstance(e, Progress))
+    [pid] = pids_of_workers()
+    assert executor.kill(one.candidate.id)
+    assert not executor.kill(one.candidate.id)
+    executor.submit(two)
+    seen = until(executor, lambda e: isinstance(e, Progress))
+    assert {e.candidate_id for e in seen} == {two.candidate.id}, "nothing of the killed one"
+    [other] = pids_of_workers()
+    assert other != pid
+    os.kill(other, signal.SIGKILL)
+    lost = until(executor, lambda e: isinstance(e, Outcome))[-1]
+    assert (lost.candidate_id, lost.state, lost.lost) == (two.candidate.id, "failed", True)
+    assert "the worker process died" in lost.error
+    assert outcome_of(executor, make_job(seed=2)).state == "complete", "another is in its place"
+    executor.close()
+    assert pids_of_workers() == set()
+
+
+def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypatch):
+    """The promoted job goes on from its checkpoint on a node that came later."""
+    nodes.have(1)
+    monkeypatch.setattr(halving, "FIRST_FULL", 2)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    settings = {
+        "per_candidate": {"tokens": 60_000, "rungs": [1024, 60_000], "eta": 2},
+        "stop": {"candidates": 5},
+        "finalists": {"top": 1, "seeds": 1},
+        "workers": 1,
+    }
+    events, promoted = [], {}
+
+    def watch(event):
+        events.append(event)
+        if isinstance(event, CandidateStarted) and event.tokens and event.role == "search":
+            promoted.setdefault(event.candidate_id, event.tokens)
+        on_its_way = isinstance(event, Progress) and event.tokens > 1024
+        if on_its_way and event.candidate_id in promoted and len(nodes.alive) == 1 and not killed:
+            nodes.add()
+            nodes.kill()
+            killed.append(event.candidate_id)
+
+    killed = []
+    study = nas.search(configure(executor="ray", **settings), listener=watch)
+    [lost] = killed
+    starts = [e for e in events if isinstance(e, CandidateStarted) and e.candidate_id == lost]
+    again = starts[[e.tokens > 0 for e in starts].index(True) :]
+    assert [e.tokens for e in again] == [1024, 1024], "it went on from its checkpoint, twice"
+    assert any("once more, from 1,024 tokens" in e.text for e in events if isinstance(e, Note))
+    ends = [e for e in events if isinstance(e, CandidateEnded) and e.outcome.candidate_id == lost]
+    assert [e.outcome.state for e in ends] == ["paused", "complete"]
+    assert study.record.state == "finished"
+    quiet = nas.search(configure("quiet", executor="processes", **settings))
+
+    def losses(study):
+        rows = study.trials(all_rungs=True, role=None)
+        return {(row.candidate_id, row.rung): row.metrics["val_loss"] for row in rows}
+
+    assert losses(study) == losses(quiet)
+    assert nas.load(study.best(), verify=True) is not None
+
+
+def test_a_search_through_a_client_uses_a_node_that_joins(nodes, configure):
+    nodes.have(1)
+    slots = []
+
+    def watch(event):
+        if isinstance(event, CandidateEnded) and len(nodes.alive) == 1:
+            nodes.add()
+        running = {CandidateStarted: 1, CandidateEnded: -1}.get(type(event), 0)
+        slots.append(running)
+
+    config = configure(
+        executor=nodes.client_address,
+        per_candidate={"tokens": 100_000, "eta": 1},
+        stop={"candidates": 6},
+        finalists={"top": 0, "seeds": 1},
+    )
+    study = nas.search(config, listener=watch)
+    at_once = [sum(slots[: i + 1]) for i in range(len(slots))]
+    assert max(at_once) == 2, "the second node was made use of"
+    assert [row.state for row in study.trials()] == ["complete"] * 6
+
+
+def test_an_address_where_no_cluster_is_is_refused_in_a_line(monkeypatch):
+    need_module("ray", 'pip install "transformer-nas[ray]"')
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(NasError, match=r"cannot join the cluster at 127.0.0.1:9: .*is it running"):
+        make_executor("ray", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
+
+
+LOCAL = """
+import os, sys, time
+import nas
+from nas.executors import make_executor
+executor = make_executor("ray", workers=2, threads=1, device="cpu", job_bytes=2**24)
+import ray
+environments = ray.get([ray.remote(num_cpus=0)(lambda: dict(os.environ)).remote()])
+print(*[name for one in environments for name in one if "PASS" in name or "DATABASE" in name])
+print("up", flush=True)
+sys.stdin.read()
+executor.close()
+"""
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """A driver with a cluster of its own; gives the process and what it said of variables."""
+    need_module("ray", 'pip install "transformer-nas[ray]"')
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    variables |= {"PGPASSWORD": "secret", "NAS_DATABASE": "postgresql://nas:secret@db/nas"}
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", LOCAL], env=variables, text=True, **pipes
+    ) as process:
+        told = process.stdout.readline()
+        assert process.stdout.readline() == "up\n"
+        yield process, told
+        if process.poll() is None:
+            process.kill()
+
+
+def family(pid):
+    """A process and all below it."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    found = {pid}
+    while more := {child for child, parent in pairs if parent in found} - found:
+        found |= more
+    return found
+
+
+def listening(pids):
+    """The addresses that processes listen at for connections."""
+    sockets = set()
+    for pid in pids:
+        for handle in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.add(str(handle.readlink()))
+            except OSError:
+                continue
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                found.append(fields[1].partition(":")[0])
+    return found
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_local_cluster_is_reached_from_nowhere_else_and_ends_with_its_driver(local):
+    process, told = local
+    pids = family(process.pid)
+    assert told == "\n", "no credentials of a database"
+    addresses = listening(pids)
+    assert len(addresses) > 2
+    mapped = "0000000000000000FFFF0000" + LOOPBACK
+    assert set(addresses) <= {LOOPBACK, mapped}, "127.0.0.1, and nothing else"
+    process.kill()
+    end = time.monotonic() + 10
+    while left := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
+def test_a_local_cluster_leaves_nothing_behind(local):
+    process, _ = local
+    before = set(Path(tempfile.gettempdir()).glob("nas-ray-*"))
+    pids = family(process.pid)
+    process.communicate("", timeout=30)
+    assert process.returncode == 0
+    assert not [pid for pid in pids if is_alive(pid)]
+    assert len(set(Path(tempfile.gettempdir()).glob("nas-ray-*"))) == len(before) - 1
