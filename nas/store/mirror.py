@@ -9,14 +9,25 @@ still go on while Optuna's finished trials never change. One without is a pruned
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import sqlalchemy as sa
+
+from nas.errors import StoreError
 from nas.records import FAILED_STATES
-from nas.store.engine import database_url, our_errors, shown, use_wal
+from nas.store.engine import (
+    connect_options,
+    in_our_words,
+    is_away,
+    our_errors,
+    use_wal,
+)
+from nas.store.patience import Patience
 from nas.store.ranking import number_of
 from nas.store.rows import CandidateRow, EvaluationRow
+from nas.store.urls import database_url, shown
 from nas.tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -57,6 +68,7 @@ class Mirror:
         *,
         objectives: Sequence[str],
         parameters: Sequence[Parameter],
+        patience: Patience | None = None,
     ) -> None:
         """Take down where to mirror.
 
@@ -65,12 +77,15 @@ class Mirror:
             study_name: Name of the study, here and in Optuna.
             objectives: Metric columns, `val_loss` first as a rule.
             parameters: The sampler's numbers that a row's `parameters` are values of.
+            patience: What is done while the database is away; left out: nothing.
         """
-        self._url = url
-        self._where = shown(database_url(url))
+        self._url = database_url(url)
+        self._where = shown(self._url)
+        self._patience = patience or Patience()
         self._name = study_name
         self._objectives = tuple(objectives)
         self._parameters = {p.name: p for p in parameters}
+        self._storage: optuna.storages.RDBStorage | None = None
         self._study: optuna.Study | None = None
         self._mirrored: set[str] = set()
 
@@ -85,10 +100,13 @@ class Mirror:
         Returns:
             Whether a trial was added: False if it is there already or is not for the mirror.
         """
-        given_up = row.state == "paused" and row.checkpoint is None
-        if row.role != "search" or not (given_up or row.state in {"complete", *FAILED_STATES}):
+        if not is_mirrored(row):
             return False
-        with _quiet(), our_errors(self._where):
+        return self._patience.run(lambda: self._add(row, evaluations), self.close)
+
+    def _add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow]) -> bool:
+        """Add a trial unless it is there; after `close` Optuna is asked which are."""
+        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
             study = self._open()
             if row.candidate_id in self._mirrored:
                 return False
@@ -109,20 +127,21 @@ class Mirror:
 
     def close(self) -> None:
         """Let go of the database."""
-        if self._study is not None:
+        if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
-            self._study = None
+        self._storage = self._study = None
 
     def _open(self) -> optuna.Study:
         """Return Optuna's study, made at the first call along with Optuna's tables."""
         if self._study is None:
             import optuna
 
-            self._storage = optuna.storages.RDBStorage(self._url)
+            self._storage = _storage(self._url)
             if self._storage.engine.dialect.name == "sqlite":
                 self._storage.engine.dispose()  # connections from before the settings
                 use_wal(self._storage.engine)
+            sa.event.listen(self._storage.engine, "handle_error", self._tell_if_away)
             self._study = optuna.create_study(
                 study_name=self._name,
                 storage=self._storage,
@@ -132,6 +151,15 @@ class Mirror:
             trials = self._study.get_trials(deepcopy=False)
             self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
         return self._study
+
+    def _tell_if_away(self, context: Any) -> None:
+        """Raise our own error when the database is away, which Optuna lets through.
+
+        It would try its own errors again, and add a trial twice if the first one was stored.
+        """
+        error = context.sqlalchemy_exception
+        if isinstance(error, sa.exc.DBAPIError) and is_away(error):
+            raise in_our_words(error, self._where)
 
     def _trial(
         self, row: CandidateRow, evaluations: Iterable[EvaluationRow]
@@ -168,6 +196,12 @@ class Mirror:
         return {tokens: value for tokens, value in measured if value is not None}
 
 
+def is_mirrored(row: CandidateRow) -> bool:
+    """Say whether a candidate is one that Optuna shows: of the search, and ended for good."""
+    given_up = row.state == "paused" and row.checkpoint is None
+    return row.role == "search" and (given_up or row.state in {"complete", *FAILED_STATES})
+
+
 def load_study(url: str, name: str) -> optuna.Study:
     """Return Optuna's study of this name.
 
@@ -176,19 +210,68 @@ def load_study(url: str, name: str) -> optuna.Study:
     """
     import optuna
 
-    with _quiet(), our_errors(shown(database_url(url))):
-        return optuna.load_study(study_name=name, storage=url)
+    address = database_url(url)
+    with _quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
+        return optuna.load_study(study_name=name, storage=_storage(address))
 
 
 def delete_study(url: str, name: str) -> None:
     """Delete Optuna's study of this name; fine if there is none."""
     import optuna
 
-    with _quiet(), our_errors(shown(database_url(url))):
+    with _storage_of(url) as storage, suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def rename_study(url: str, name: str, new_name: str) -> None:
+    """Have Optuna show a study under another name; fine if there is none."""
+    import optuna
+
+    delete_study(url, new_name)  # of a renaming that was cut short
+    with _storage_of(url) as storage, suppress(KeyError):
+        optuna.copy_study(
+            from_study_name=name,
+            from_storage=storage,
+            to_storage=storage,
+            to_study_name=new_name,
+        )
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+@contextmanager
+def _storage_of(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Yield Optuna's storage in a database, and let go of it."""
+    address = database_url(url)
+    where = shown(address)
+    with _quiet(), our_errors(where), _optunas_errors(where):
+        storage = _storage(address)
         try:
-            optuna.delete_study(study_name=name, storage=url)
-        except KeyError:
-            return
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _storage(url: sa.URL) -> optuna.storages.RDBStorage:
+    import optuna
+
+    return optuna.storages.RDBStorage(
+        url.render_as_string(hide_password=False),
+        engine_kwargs={"connect_args": connect_options(url)},
+    )
+
+
+@contextmanager
+def _optunas_errors(where: str) -> Iterator[None]:
+    """Turn what Optuna makes of the database's errors into ours."""
+    import optuna
+
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        if isinstance(error.__cause__, sa.exc.DBAPIError):
+            raise in_our_words(error.__cause__, where) from error
+        raise StoreError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 def _attributes(row: CandidateRow) -> dict[str, Any]:
