@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[Progress], None]
 
+PR_SET_PDEATHSIG = 1  # of prctl(2): which signal the death of the parent sends
+
 
 def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcome:
     """Run a job to its end, whatever that is: no exception of a candidate leaves this function.
@@ -255,8 +257,20 @@ class _Program:
         self._answers.flush()
 
 
+def _die_with_driver() -> None:
+    """Have Linux kill this process when its driver dies: even one that is stopped or hangs.
+
+    Elsewhere the end of the input tells, which takes a moment in which Python runs.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve jobs until the input ends; what jobs print goes to standard error."""
+    _die_with_driver()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -31,6 +31,7 @@ PARTS = frozenset(
         "report.html",
         "search.log",
         "search.lock",
+        "search.owner",
     }
 )
 
@@ -75,7 +76,7 @@ def _check_idle(folder: Path) -> None:
     from nas.driver.claim import claim
 
     with suppress(OSError):  # what cannot be written has no search at work
-        claim(folder).close()
+        claim(folder, "removal").close()
 
 
 def _show_what_goes(study: Study) -> None:

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from nas.data import PreparedData
 from nas.driver.budgets import rungs_of, test_tokens
-from nas.driver.claim import claim
-from nas.driver.events import CandidateEnded, CandidateStarted, Listener
+from nas.driver.claim import Claim, claim
+from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note
 from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
 from nas.driver.opening import eval_tokens
 from nas.driver.stopping import Stop
@@ -40,7 +40,11 @@ class Bench:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(_claimed(self.study))
+            claimed = stack.enter_context(_claimed(self.study))
+            if claimed.note:
+                self._listener(Note(text=claimed.note))
+            elsewhere = stack.enter_context(Store.open(self.study.url))
+            elsewhere.claim(self.study.name, self.study.folder)
             self._stop = stack.enter_context(Stop())
             self._executor = make_executor("inline", workers=1, threads=self._numerics.threads)
             stack.callback(self._executor.close)
@@ -113,6 +117,7 @@ class Bench:
             NasError: If it could not be trained.
         """
         study, candidate = self.study, job.candidate
+        store.wait_when_away(self._note_text)
         row = self._added(store, candidate, number=number, role=role, parameters=parameters)
         inherited = 0 if job.checkpoint is None else job.checkpoint.tokens
         job = replace(job, checkpoint=checkpoint_of(study, row) or job.checkpoint)
@@ -133,6 +138,9 @@ class Bench:
                 f"{outcome.state}: {outcome.error or 'no message'}"
             )
         return row
+
+    def _note_text(self, text: str) -> None:
+        self._listener(Note(text=text))
 
     def _added(
         self,
@@ -196,10 +204,10 @@ def ended(study: Study, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
     )
 
 
-def _claimed(study: Study) -> IO[bytes]:
+def _claimed(study: Study) -> Claim:
     try:
         (study.folder / MODELS).mkdir(exist_ok=True)
-        return claim(study.folder)
+        return claim(study.folder, "training")
     except OSError as error:
         raise InputError(
             f"{study.folder}: cannot be written ({error.strerror}), so no weights can be kept"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nas.driver.budgets import amount_words, amounts_of
 from nas.driver.events import Listener, Note
@@ -53,6 +53,14 @@ class Choosing:
         )
         self._first_pause = self._halving.first_pause(ledger.history())
 
+    def catch_up(self) -> None:
+        """Do what an earlier run came to no more: look at the rungs after its last result.
+
+        If it had begun another candidate since, it had looked.
+        """
+        if all(row.role != "search" for row in self._ledger.unfinished()):
+            self.look_at_rungs()
+
     def unfinished(self) -> Iterator[Next]:
         """Yield the jobs of candidates that an earlier run left."""
         for row in self._ledger.unfinished():
@@ -69,15 +77,15 @@ class Choosing:
         Raises:
             NasError: If so many failed that nothing is to be hoped for.
         """
-        history = self._ledger.history()
         self._give_up_if_hopeless()
+        history = self._ledger.history()
         promoted = self._halving.promoted(history, self._ledger.resumable())
         if promoted is not None and not self._too_late_to_go_on(promoted[0]):
             return self._go_on(*promoted)
         found = None if reasons else self._proposal(history, reasons)
         return found if found is not None else self._best_paused(history, reasons, running)
 
-    def _proposal(self, history: list[Observation], reasons: list[str]) -> Next | None:
+    def _proposal(self, history: Sequence[Observation], reasons: list[str]) -> Next | None:
         number = len(history)
         reason = self._limits.reached(number)
         found = None if reason else self._proposals.propose(history, number)
@@ -96,7 +104,7 @@ class Choosing:
         return self._jobs.begin(candidate, number, "search", goal)
 
     def _best_paused(
-        self, history: list[Observation], reasons: list[str], running: int
+        self, history: Sequence[Observation], reasons: list[str], running: int
     ) -> Next | None:
         """Return the best paused candidate for what is left after the last proposal.
 
@@ -136,7 +144,7 @@ class Choosing:
         if self._first_pause > before:
             self._listener(Note(text=self._rung_words(history, before)))
 
-    def _rung_words(self, history: list[Observation], rung: int) -> str:
+    def _rung_words(self, history: Sequence[Observation], rung: int) -> str:
         found, unit = self._halving.fidelity(history)[rung], self._config.budget.unit
         at = [amount_words(unit, amount) for amount in amounts_of(self._record)]
         last = self._first_pause == len(at) - 1
@@ -170,8 +178,10 @@ class Choosing:
                 yield self._jobs.begin(candidate, entrant.number, role, len(self._record.rungs) - 1)
 
     def _give_up_if_hopeless(self) -> None:
+        if self._ledger.complete():
+            return
         failed = [row for row in self._ledger.search_rows() if row.state in FAILED_STATES]
-        if len(failed) >= HOPELESS and not self._ledger.complete():
+        if len(failed) >= HOPELESS:
             raise NasError(nothing_learned(self._ledger, self._record.name))
 
     def _tell_untried(self, reason: str) -> None:

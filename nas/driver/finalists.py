@@ -59,10 +59,16 @@ def entrants(complete: Sequence[CandidateRow], reference_id: str | None, top: in
         reference_id: Architecture id of the reference, if there is one.
         top: How many of the best; 0: there are no finals.
     """
-    # Of one shape at several rates the best counts.
-    shapes = {row.architecture_id: row for row in reversed(complete if top else ())}
-    best = [row for row in complete if shapes.get(row.architecture_id) is row]
-    chosen = [row for i, row in enumerate(best) if i < top or row.architecture_id == reference_id]
+    chosen: list[CandidateRow] = []
+    seen: set[str] = set()
+    for row in complete if top else ():
+        is_reference = row.architecture_id == reference_id
+        # Of one shape at several rates the best counts.
+        if row.architecture_id not in seen and (len(seen) < top or is_reference):
+            chosen.append(row)
+        seen.add(row.architecture_id)
+        if len(seen) >= top and (reference_id is None or reference_id in seen):
+            break  # the rest are neither
     return [
         Entrant(
             architecture_id=row.architecture_id,

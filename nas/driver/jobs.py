@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
 from nas.driver.opening import OpenedStudy, eval_tokens
@@ -74,7 +76,6 @@ class Jobs:
         objective = self._ledger.objective
         if objective != ranking.first_measured(self._record.objectives):
             return None
-        kept = [row for row in self._ledger.complete() if row.model_path]
-        if len(kept) < self._config.keep:
-            return None
-        return kept[self._config.keep - 1].metrics[objective]
+        kept = (row for row in self._ledger.complete() if row.model_path)
+        last = next(islice(kept, self._config.keep - 1, None), None)
+        return None if last is None else last.metrics[objective]

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Mapping
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
 from nas.config import TIMED
+from nas.driver.candidates import IN_TRAINING, Candidates
 from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
 from nas.families import cost_of
@@ -28,10 +31,11 @@ from nas.records import (
 )
 from nas.store import ranking
 from nas.store.mirror import Mirror
-from nas.store.rows import CandidateRow, EvaluationRow
+from nas.store.rows import CandidateRow, EvaluationRow, metric_column
 from nas.strategies import Observation
 
 MODELS, CHECKPOINTS = "models", "checkpoints"
+LEAVE_SECONDS = 2.0  # that a search which is left goes on mirroring
 
 
 class Ledger:
@@ -49,11 +53,15 @@ class Ledger:
             opened.record.name,
             objectives=opened.record.objectives,
             parameters=opened.proposals.space.parameters,
+            patience=opened.store.patience,
         )
-        self._unmirrored: list[CandidateRow] = []
-        self.rows: dict[str, CandidateRow] = {}
+        self._unmirrored: deque[str] = deque()
         self._measured: dict[str, dict[int, EvaluationRow]] = {}  # by candidate and rung
-        self._reload()
+        self._candidates = Candidates(self.objective, self._observation, self._may_go_on)
+        for one in self._store.evaluations(self._record):
+            self._note(one)
+        for row in self._store.rows(self._record):
+            self._candidates.put(row)
         self._reconcile()
 
     @property
@@ -61,52 +69,62 @@ class Ledger:
         """The objective that ranks."""
         return self._record.objectives[0]
 
-    def search_rows(self) -> list[CandidateRow]:
-        """Return the candidates of the search proper, in the order of proposal."""
-        rows = [row for row in self.rows.values() if row.role == "search"]
-        return sorted(rows, key=lambda row: row.number)
+    @property
+    def rows(self) -> Mapping[str, CandidateRow]:
+        """All candidates by id."""
+        return self._candidates.rows
 
-    def complete(self) -> list[CandidateRow]:
+    def models(self) -> Sequence[CandidateRow]:
+        """Return the candidates of which weights are kept."""
+        return list(self._candidates.models.values())
+
+    def search_rows(self) -> Sequence[CandidateRow]:
+        """Return the candidates of the search proper, in the order of proposal."""
+        return self._candidates.search
+
+    def complete(self) -> Sequence[CandidateRow]:
         """Return the search's complete candidates, best first."""
-        done = [row for row in self.search_rows() if row.state == "complete"]
-        return ranking.best_first(done, self.objective)
+        return self._candidates.complete
 
     def unfinished(self) -> list[CandidateRow]:
         """Return candidates that an earlier run left, in the order of proposal."""
         mine = [row for row in self.rows.values() if row.role not in BESIDE_ROLES]
-        left = [row for row in mine if row.state in ("running", "interrupted")]
+        left = [row for row in mine if row.state in IN_TRAINING]
         return sorted(left, key=lambda row: (row.number, row.seed))
 
     def enqueued(self) -> list[Architecture]:
         """Return the shapes of the user's own that are still to be tried."""
-        tried = {row.architecture_id for row in self.search_rows()}
-        return [one for one in self._store.enqueued(self._record) if one.id not in tried]
+        asked = self._store.enqueued(self._record)
+        return [one for one in asked if one.id not in self._candidates.shapes]
 
     def on_top(self) -> int:
         """Return how many candidates count on top of the limit, since the user enqueued them."""
         asked = {one.id for one in self._store.enqueued(self._record)}
-        return len(asked & {row.architecture_id for row in self.search_rows()})
+        return len(asked & self._candidates.shapes)
 
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
-        return sum(row.state not in ("running", "interrupted") for row in self.search_rows())
+        return self._candidates.tried()
 
-    def resumable(self) -> set[int]:
+    def resumable(self) -> Set[int]:
         """Return the numbers of paused candidates of which a checkpoint is kept."""
-        paused = [row for row in self.search_rows() if row.state == "paused" and row.checkpoint]
-        return {row.number for row in within_limit(self._opened, paused)}
+        return self._candidates.resumable
 
-    def drop_checkpoints(self, numbers: set[int]) -> None:
+    def _may_go_on(self, row: CandidateRow) -> bool:
+        return bool(within_limit(self._opened, [row]))
+
+    def drop_checkpoints(self, numbers: Set[int]) -> None:
         """Delete the checkpoints of paused candidates; Optuna sees these as pruned from now on."""
-        for row in self.search_rows():
-            if row.number in numbers and row.state == "paused" and row.checkpoint is not None:
-                self._store.set_checkpoint(self._record, row.candidate_id, None)
-                self._delete_other_checkpoints(row.checkpoint, None)
-                self._unmirrored.append(self._refresh(row.candidate_id))
+        for number in sorted(numbers & self._candidates.waiting.keys()):
+            row = self._candidates.waiting[number]
+            self._store.set_checkpoint(self._record, row.candidate_id, None)
+            self._delete_other_checkpoints(row.checkpoint, None)
+            self._refresh(row.candidate_id)
+            self._unmirrored.append(row.candidate_id)
 
-    def history(self) -> list[Observation]:
-        """Return what a strategy may know."""
-        return [self._observation(row) for row in self.search_rows()]
+    def history(self) -> tuple[Observation, ...]:
+        """Return what a strategy may know; the same object for as long as nothing in it changes."""
+        return self._candidates.history
 
     def _observation(self, row: CandidateRow) -> Observation:
         values = [ranking.number_of(row, name) for name in self._record.objectives]
@@ -168,26 +186,27 @@ class Ledger:
         for evaluation in outcome.evaluations:
             self._note(EvaluationRow(candidate_id=outcome.candidate_id, evaluation=evaluation))
         row = self._refresh(outcome.candidate_id)
-        kept = row.state == "complete" and outcome.checkpoint is not None
-        if row.state not in ("interrupted", "paused") and not kept:
-            self._store.set_checkpoint(self._record, row.candidate_id, None)
-            row = self._refresh(row.candidate_id)
         self._delete_other_checkpoints(before, row.checkpoint)
-        self._unmirrored.append(row)
+        self._unmirrored.append(row.candidate_id)
         return row
 
-    def mirror(self) -> None:
-        """Show Optuna what was recorded; done apart, so that no worker waits for it."""
-        while self._unmirrored:
-            row = self._unmirrored.pop(0)
-            self._mirror.add(row, self._store.evaluations(self._record, row.candidate_id))
+    def mirror_next(self) -> bool:
+        """Show Optuna one candidate that was recorded; say whether more are left.
+
+        Done apart, while nothing else is to do: no worker waits for it. What a search that is
+        left does not come to is done by the next one.
+        """
+        if self._unmirrored:
+            row = self.rows[self._unmirrored.popleft()]
+            self._mirror.add(row, self._measured.get(row.candidate_id, {}).values())
+        return bool(self._unmirrored)
 
     def note_checkpoint(self, candidate_id: str, checkpoint: CheckpointRef) -> None:
         """Store a running candidate's safety checkpoint and delete the one before."""
         before = self.rows[candidate_id].checkpoint
         relative = self._relative(checkpoint)
         self._store.set_checkpoint(self._record, candidate_id, relative)
-        self.rows[candidate_id] = replace(self.rows[candidate_id], checkpoint=relative)
+        self._candidates.put(replace(self.rows[candidate_id], checkpoint=relative))
         self._delete_other_checkpoints(before, relative)
 
     def checkpoint_of(self, row: CandidateRow) -> CheckpointRef | None:
@@ -202,7 +221,7 @@ class Ledger:
 
     def keep_only(self, wanted: set[str]) -> None:
         """Delete the weights of all candidates but some; rows stay."""
-        for row in list(self.rows.values()):
+        for row in self.models():
             if row.model_path and row.candidate_id not in wanted:
                 self._store.drop_model(self._record, row.candidate_id)
                 shutil.rmtree(self._opened.folder / row.model_path, ignore_errors=True)
@@ -233,29 +252,40 @@ class Ledger:
             self._refresh(candidate_id)
 
     def finish(self, state: str, summary: Mapping[str, object]) -> None:
-        """Store the study's state and result."""
+        """Store the study's state and result; a finished one is shown to Optuna whole."""
+        if state == "finished":
+            while self.mirror_next():
+                pass
         self._store.set_summary(self._record, summary)
         self._store.set_state(self._record, state)
 
     def close(self) -> None:
-        """Mirror what is left and let go of the database."""
-        self.mirror()
-        self._mirror.close()
-        self._store.close()
-
-    def _reload(self) -> None:
-        self.rows = {row.candidate_id: row for row in self._store.rows(self._record)}
-        for one in self._store.evaluations(self._record):
-            self._note(one)
+        """Mirror for a moment what is left, and let go of the database."""
+        until = time.monotonic() + LEAVE_SECONDS
+        try:
+            while self.mirror_next() and time.monotonic() < until:
+                pass
+        finally:
+            self._mirror.close()
+            self._store.close()
 
     def _note(self, one: EvaluationRow) -> None:
-        bare = replace(one.evaluation, curve=())  # nobody here asks for it
+        """Keep the objectives of a measurement: nobody here asks for the rest."""
+        metrics = {
+            split: {
+                name: value
+                for name, value in values.items()
+                if metric_column(split, name) in self._record.objectives
+            }
+            for split, values in one.evaluation.metrics.items()
+        }
+        bare = replace(one.evaluation, curve=(), metrics=metrics)
         known = self._measured.setdefault(one.candidate_id, {})
         known[bare.rung] = replace(one, evaluation=bare)
 
     def _refresh(self, candidate_id: str) -> CandidateRow:
         row = self._store.row(self._record, candidate_id)
-        self.rows[candidate_id] = row
+        self._candidates.put(row)
         return row
 
     def _relative(self, checkpoint: CheckpointRef | None) -> CheckpointRef | None:
@@ -278,15 +308,12 @@ class Ledger:
             if f"{MODELS}/{path.name}" not in models:
                 shutil.rmtree(path, ignore_errors=True)
         kept = {row.checkpoint.uri for row in self.rows.values() if row.checkpoint}
-        unfinished = [r for r in self.rows.values() if r.state in ("running", "interrupted")]
-        going_on = tuple(row.candidate_id for row in unfinished)
+        going_on = tuple(r.candidate_id for r in self.rows.values() if r.state in IN_TRAINING)
         for path in (folder / CHECKPOINTS).iterdir():
             of_training = path.name.endswith(UNCOOLED) and path.name.startswith(going_on)
             if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training:
                 path.unlink(missing_ok=True)
-        ended = [row for row in self.rows.values() if row.role == "search"]
-        if ended:
-            self._mirror.reconcile(ended, self._store.evaluations(self._record))
+        self._unmirrored.extend(self._mirror.missing(self.search_rows()))
 
 
 def is_whole(path: Path, checkpoint: CheckpointRef) -> bool:

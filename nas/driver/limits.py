@@ -81,7 +81,9 @@ class Limits:
         if minutes is None:
             return ""
         left = minutes * 60 - self.elapsed - (self._finals_seconds() if reserve else 0.0)
-        needed = self._predict(architecture, done)
+        recipe, spec = self._opened.recipe, self._opened.spec
+        columns = cost_of(architecture, spec, context=recipe.context, batch=recipe.batch)
+        needed = self._predict(columns, done)
         if left <= 0 or (needed is not None and needed * CAUTION > left):
             return f"{minutes:g} minutes"
         return ""
@@ -97,7 +99,7 @@ class Limits:
             limits.append(self._config.stop.minutes * 60 - self.elapsed)
         rows = self._ledger.search_rows()
         if self._config.stop.candidates is not None and rows:
-            predicted = [self._predict(row.architecture) or 0.0 for row in rows[-20:]]
+            predicted = [self._predict(row.columns) or 0.0 for row in rows[-20:]]
             limit = self._config.stop.candidates + self._ledger.on_top()
             todo = max(0, limit - len(rows)) + len(self._ledger.enqueued()) + running / 2
             mean = sum(predicted) / len(predicted)
@@ -109,17 +111,16 @@ class Limits:
         seeds, minutes = self._config.finalists.seeds, self._config.stop.minutes
         rows = self._ledger.complete() or self._ledger.search_rows()
         found = entrants(rows, self.reference_id, self._config.finalists.top)
-        by_id = {row.architecture_id: row for row in rows}
-        each = [self._predict(by_id[e.architecture_id].architecture) or 0.0 for e in found]
+        search = self._ledger.search_rows()
+        each = [self._predict(search[e.number].columns) or 0.0 for e in found]
         if not each:
             return 0.0
         rounds = math.ceil(len(each) * seeds / self.slots) * sum(each) / len(each)
         return rounds if minutes is None else min(rounds, FINALS_SHARE * minutes * 60)
 
-    def _predict(self, architecture: Architecture, done: int = 0) -> float | None:
-        recipe, opened = self._opened.recipe, self._opened
-        columns = cost_of(architecture, opened.spec, context=recipe.context, batch=recipe.batch)
-        tokens = rungs_of(opened.record, recipe, columns)[-1] - done
+    def _predict(self, columns: Mapping[str, float], done: int = 0) -> float | None:
+        """Return the seconds that a shape of these closed-form columns takes, if it is known."""
+        tokens = rungs_of(self._opened.record, self._opened.recipe, columns)[-1] - done
         flops_per_token = columns["train_flops_per_token"]
         return self._pace.predict(tokens=tokens, flops_per_token=flops_per_token)
 

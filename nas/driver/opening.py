@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.budgets import rungs_for
-from nas.driver.claim import claim
+from nas.driver.claim import Claim, claim
 from nas.driver.databases import Aside, Database, database_of, existing, note_address, opened
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
@@ -68,7 +67,7 @@ class OpenedStudy:
     space: BoundSpace
     recipe: Recipe
     results: tuple[tuple[Architecture, float], ...]
-    claim: IO[bytes]
+    claim: Claim
 
     @cached_property
     def proposals(self) -> BoundSpace:
@@ -145,7 +144,7 @@ def _claim_and_open(folder: Path, config: StudyConfig, place: Database) -> Opene
 
 
 def _open(
-    folder: Path, config: StudyConfig, place: Database, store: Store | None, claimed: IO[bytes]
+    folder: Path, config: StudyConfig, place: Database, store: Store | None, claimed: Claim
 ) -> OpenedStudy:
     record = None if store is None else existing(store, config.name, folder, place)
     if record is not None:
@@ -247,7 +246,7 @@ def _task_for(config: StudyConfig) -> type[Task]:
     return task
 
 
-def _make_folder(folder: Path) -> IO[bytes]:
+def _make_folder(folder: Path) -> Claim:
     """Make a study's folder, or see that it can be written, and claim it."""
     try:
         for name in ("models", "checkpoints"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.driver.warm import evidence_of
@@ -29,7 +31,7 @@ class Proposals:
         self._strategy: Strategy = warmed(strategy, evidence_of(opened), directions)
 
     def propose(
-        self, history: list[Observation], number: int
+        self, history: Sequence[Observation], number: int
     ) -> tuple[Architecture, Recipe] | None:
         """Return the next shape and its recipe; None if every feasible one has been tried.
 

@@ -37,11 +37,10 @@ class SearchResult:
 
         Those that the user had trained beside the search stay too.
         """
-        rows = self._ledger.rows.values()
+        rows = self._ledger.models()
         beside = {row.candidate_id for row in rows if row.role in BESIDE_ROLES}
         done = [row for row in rows if row.state == "complete" and row.role not in BESIDE_ROLES]
-        best = ranking.best_first(done, self._ledger.objective)
-        kept = [row for row in best if row.model_path]
+        kept = ranking.best_first(done, self._ledger.objective)
         if summary is None:  # the finals are open: keep what was trained for them
             first = [row for row in kept if row.role == "search"][: self._opened.config.keep]
             finals = [row for row in kept if row.role != "search"]

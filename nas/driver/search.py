@@ -77,6 +77,7 @@ class Driver:
         if (known := len(self._opened.results)) and not self.ledger.rows:
             text = f"starts warm: {known} results of study '{self._config.warm_start}'"
             self._listener(Note(text=text))
+        self._choosing.catch_up()
         self._work(_each(self._choosing.unfinished()))
         reason = self._search()
         summary = self._finals(reason)
@@ -118,13 +119,20 @@ class Driver:
         self._nothing_to_start = False
         while True:
             self._fill(source)
+            self._opened.claim.check()
             if self._stop.asked:
                 self._leave()
-            self.ledger.mirror()
             if not self._running:
                 return
-            for event in self._executor.events(EVENT_SECONDS):
+            for event in self._events():
                 self._take(event)
+
+    def _events(self) -> list[Progress | Outcome]:
+        """Return what happened; for as long as nothing does, Optuna's mirror catches up."""
+        found = self._executor.events(0.0)
+        while not found and self.ledger.mirror_next():
+            found = self._executor.events(0.0)
+        return found or self._executor.events(EVENT_SECONDS)
 
     def _fill(self, source: Callable[[], Next | None]) -> None:
         while len(self._running) < self._limits.slots and not self._nothing_to_start:

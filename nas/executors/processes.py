@@ -21,6 +21,7 @@ from typing import Any
 import nas.errors
 from nas.errors import NasError
 from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
+from nas.store.environment import without_database
 
 # Seconds that a worker gets to leave by itself when its input is closed.
 CLOSE_SECONDS = 5.0
@@ -217,7 +218,7 @@ def _environment(threads: int) -> dict[str, str]:
     pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONUNBUFFERED": "1"}
     return (
         KEPT_MEMORY
-        | os.environ
+        | without_database(os.environ)
         | pinned
         | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     )

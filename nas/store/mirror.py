@@ -86,7 +86,7 @@ class Mirror:
         self._objectives = tuple(objectives)
         self._parameters = {p.name: p for p in parameters}
         self._storage: optuna.storages.RDBStorage | None = None
-        self._study: optuna.Study | None = None
+        self._study_id = -1
         self._mirrored: set[str] = set()
 
     def add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow] = ()) -> bool:
@@ -107,12 +107,29 @@ class Mirror:
     def _add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow]) -> bool:
         """Add a trial unless it is there; after `close` Optuna is asked which are."""
         with _quiet(), our_errors(self._where), _optunas_errors(self._where):
-            study = self._open()
+            storage, study_id = self._open()
             if row.candidate_id in self._mirrored:
                 return False
-            study.add_trial(self._trial(row, evaluations))
+            storage.create_new_trial(study_id, template_trial=self._trial(row, evaluations))
         self._mirrored.add(row.candidate_id)
         return True
+
+    def missing(self, rows: Iterable[CandidateRow]) -> list[str]:
+        """Return the ids of candidates that are to be shown and are not there yet.
+
+        A search that ended between our row and the mirror leaves some.
+        """
+        shown = [row.candidate_id for row in rows if is_mirrored(row)]
+        if not shown:
+            return []
+        mirrored = self._patience.run(self._found, self.close)
+        return [own for own in shown if own not in mirrored]
+
+    def _found(self) -> set[str]:
+        """Return the ids of the candidates that Optuna shows."""
+        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
+            self._open()
+        return self._mirrored
 
     def reconcile(self, rows: Iterable[CandidateRow], evaluations: Iterable[EvaluationRow]) -> int:
         """Mirror what is missing, after a search that ended between our row and the mirror.
@@ -130,27 +147,39 @@ class Mirror:
         if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
-        self._storage = self._study = None
+            self._storage = None
 
-    def _open(self) -> optuna.Study:
-        """Return Optuna's study, made at the first call along with Optuna's tables."""
-        if self._study is None:
-            import optuna
+    def _open(self) -> tuple[optuna.storages.RDBStorage, int]:
+        """Return Optuna's storage and study, made at the first call along with its tables.
 
-            self._storage = _storage(self._url)
-            if self._storage.engine.dialect.name == "sqlite":
-                self._storage.engine.dispose()  # connections from before the settings
-                use_wal(self._storage.engine)
-            sa.event.listen(self._storage.engine, "handle_error", self._tell_if_away)
-            self._study = optuna.create_study(
-                study_name=self._name,
-                storage=self._storage,
-                directions=[direction(objective) for objective in self._objectives],
-                load_if_exists=True,
-            )
-            trials = self._study.get_trials(deepcopy=False)
-            self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
-        return self._study
+        The storage is used without Optuna's cache, which would keep every trial in memory.
+        """
+        if self._storage is None:
+            storage = _storage(self._url)
+            try:
+                self._find_study(storage)
+            except BaseException:
+                storage.engine.dispose()
+                raise
+            self._storage = storage  # last: until it is known what is there, nothing is added
+        return self._storage, self._study_id
+
+    def _find_study(self, storage: optuna.storages.RDBStorage) -> None:
+        import optuna
+
+        if storage.engine.dialect.name == "sqlite":
+            storage.engine.dispose()  # connections from before the settings
+            use_wal(storage.engine)
+        sa.event.listen(storage.engine, "handle_error", self._tell_if_away)
+        study = optuna.create_study(
+            study_name=self._name,
+            storage=storage,
+            directions=[direction(objective) for objective in self._objectives],
+            load_if_exists=True,
+        )
+        self._study_id = study._study_id
+        trials = storage.get_all_trials(self._study_id, deepcopy=False)
+        self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
 
     def _tell_if_away(self, context: Any) -> None:
         """Raise our own error when the database is away, which Optuna lets through.

@@ -108,6 +108,12 @@ def stored_form(url: sa.URL) -> str:
     return plain.render_as_string(hide_password=False)
 
 
+def open_form(text: str) -> str:
+    """Return a URL or path as it may be written down: without secrets, where it is a server's."""
+    url = database_url(text)
+    return stored_form(url) if is_server(url) else text
+
+
 def has_secrets(url: sa.URL) -> bool:
     """Say whether a URL holds a password, or an option that may be one."""
     return url.password is not None or not OPEN_OPTIONS.issuperset(url.query)

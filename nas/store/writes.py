@@ -120,8 +120,8 @@ def _is_stored(connection: sa.Connection, study: StudyRecord, outcome: Outcome) 
     here = queries.is_candidate(t.candidate, study, outcome.candidate_id)
     c = t.candidate.c
     stored = connection.execute(sa.select(c.state, c.tokens, c.checkpoint).where(here)).one()
-    said = outcome.state, outcome.tokens, to_plain(outcome.checkpoint)
-    return tuple(stored) == said
+    checkpoint = to_plain(outcome.checkpoint) if outcome.checkpoint else stored.checkpoint
+    return tuple(stored) == (outcome.state, outcome.tokens, checkpoint)
 
 
 def put_model(
@@ -185,8 +185,10 @@ def _update_candidate(connection: sa.Connection, study: StudyRecord, outcome: Ou
         "traceback": _storable(outcome.traceback),
         "finished_at": now() if is_final(outcome.state) else None,
     }
-    if outcome.checkpoint is not None:
-        values["checkpoint"] = to_plain(outcome.checkpoint)
+    # What is done with goes on from nowhere; one that waits keeps what it has.
+    if outcome.checkpoint is not None or is_final(outcome.state):
+        goes_on = outcome.state not in FAILED_STATES
+        values["checkpoint"] = to_plain(outcome.checkpoint) if goes_on else None
     connection.execute(t.candidate.update().where(here).values(values))
 
 

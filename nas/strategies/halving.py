@@ -6,7 +6,7 @@ measured where it is paused; else something new is tried. No rung waits for anot
 measured without a cooldown is compared with its like only: a rung ranks by its own measurements.
 
 Whether a rung tells anything about the end is asked of the candidates that came there (see
-`fidelity`); one that does not is no longer paused at.
+`fidelity`); one that does not is no longer paused at. `standings` does the counting.
 
 Sources: Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020,
 https://arxiv.org/abs/1810.05934; Kendall, "A New Measure of Rank Correlation", Biometrika, 1938.
@@ -15,14 +15,11 @@ https://arxiv.org/abs/1810.05934; Kendall, "A New Measure of Rank Correlation", 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nas.records import FAILED_STATES
 from nas.strategies import Observation
+from nas.strategies.standings import Rung, Standings
 
 ETA = 3.0  # of so many measured at a rung, one goes on
 # Candidates at first that are trained to the end without a pause: they show how good the full
@@ -33,7 +30,6 @@ FIRST_FULL = 6
 # The correlation that a rung must be able to have with the end, at the upper end of its interval.
 LEAST_TAU = 0.4
 LEAST_PAIRS = 8  # candidates that came to the end, before a rung is judged
-SIMILAR = 0.1  # sizes that differ by no more than this share are similar
 ONE_SIDED = 1.645  # standard errors to the upper end of a 95 % one-sided interval
 
 
@@ -67,7 +63,9 @@ class Fidelity:
 
 
 class Halving:
-    """The rule for one study. It keeps nothing: all it says follows from the history.
+    """The rule for one study. All that it says follows from the history.
+
+    What it has counted it keeps, so that the next history costs what is new in it.
 
     Args:
         rungs: How many rungs there are, the full budget's included.
@@ -77,7 +75,8 @@ class Halving:
 
     def __init__(self, *, rungs: int, direction: str, eta: float = ETA) -> None:
         self._last, self._eta = rungs - 1, eta
-        self._sign = -1.0 if direction == "maximize" else 1.0
+        sign = -1.0 if direction == "maximize" else 1.0
+        self._standings = Standings(rungs=self._last, sign=sign)
 
     def first_goal(self, history: Sequence[Observation], number: int) -> int:
         """Return the rung that a new candidate is trained to.
@@ -94,7 +93,7 @@ class Halving:
         return max(reached + 1, self.first_goal(history, one.number))
 
     def promoted(
-        self, history: Sequence[Observation], resumable: set[int]
+        self, history: Sequence[Observation], resumable: Set[int]
     ) -> tuple[int, int] | None:
         """Return which paused candidate goes on and to which rung; None if none has earned it.
 
@@ -103,22 +102,18 @@ class Halving:
             resumable: Numbers of those of which a checkpoint is kept.
         """
         first = self.first_pause(history)
-        for rung in reversed(range(self._last)):
-            ranked = self._ranked(history, rung)
+        for at, rung in reversed(list(enumerate(self._standings.follow(history)))):
             # A rung that is no longer paused at lets go on whom it holds, best first.
-            open_to = len(ranked) if rung < first else int(len(ranked) / self._eta)
-            for number in ranked[:open_to]:
-                if number in resumable and _paused_at(history[number], rung):
-                    return number, max(rung + 1, first)
+            open_to = rung.ranked if at < first else int(rung.ranked / self._eta)
+            best = next((place for place in rung.paused if place[1] in resumable), None)
+            if best is not None and rung.rank(best) < open_to:
+                return best[1], max(at + 1, first)
         return None
 
-    def best_paused(self, history: Sequence[Observation], resumable: set[int]) -> list[int]:
+    def best_paused(self, history: Sequence[Observation], resumable: Set[int]) -> list[int]:
         """Return the paused candidates, those of the highest rung first, there the best first."""
-        found: list[int] = []
-        for rung in reversed(range(self._last)):
-            here = (n for n in self._ranked(history, rung) if _paused_at(history[n], rung))
-            found += [number for number in here if number in resumable]
-        return found
+        rungs = reversed(self._standings.follow(history))
+        return [number for rung in rungs for _, number in rung.paused if number in resumable]
 
     def without_hope(self, history: Sequence[Observation], most: int | None) -> set[int]:
         """Return paused candidates that so many candidates would not promote.
@@ -131,10 +126,8 @@ class Halving:
             return set()  # nothing is paused any more: all may go on
         growth = 2.0 if most is None else max(1.0, most / max(len(history), 1))
         hopeless: set[int] = set()
-        for rung in range(self._last):
-            ranked = self._ranked(history, rung)
-            safe = int(len(ranked) * growth / self._eta)
-            hopeless |= {n for n in ranked[safe:] if _paused_at(history[n], rung)}
+        for rung in self._standings.follow(history):
+            hopeless |= rung.paused_from(int(rung.ranked * growth / self._eta))
         return hopeless
 
     def first_pause(self, history: Sequence[Observation]) -> int:
@@ -143,56 +136,23 @@ class Halving:
         Of more than two rungs the first is passed without a pause: so early only divergence shows.
         """
         lowest = 1 if self._last > 1 else 0
-        for rung in range(lowest, self._last if self._eta > 1 else 0):
-            if not self._fidelity(history, rung).refuted:
-                return rung
+        rungs = self._standings.follow(history)
+        for at in range(lowest, self._last if self._eta > 1 else 0):
+            if not _fidelity(at, rungs[at]).refuted:
+                return at
         return self._last
 
     def fidelity(self, history: Sequence[Observation]) -> list[Fidelity]:
         """Return how well each rung below the last ranks, as far as is known."""
-        return [self._fidelity(history, rung) for rung in range(self._last)]
-
-    def _fidelity(self, history: Sequence[Observation], rung: int) -> Fidelity:
-        both = [
-            (value[0] * self._sign, one.values[0] * self._sign, one.columns.get("params", math.nan))
-            for one in history
-            if one.values is not None
-            for at, value in one.rungs
-            if at == rung
-        ]
-        early, late, size = np.array(both, dtype=float).reshape(-1, 3).T
-        similar = abs(np.log(size[:, None] / size[None, :])) <= math.log1p(SIMILAR)
-        everything = np.ones_like(similar)
-        tau, _ = _kendall(early, late, everything)
-        tau_similar, pairs = _kendall(early, late, similar)
-        return Fidelity(
-            rung=rung, tau=tau, count=len(both), tau_similar=tau_similar, pairs_similar=pairs
-        )
-
-    def _ranked(self, history: Sequence[Observation], rung: int) -> list[int]:
-        """Return who was measured at a rung, best first, then who failed before it."""
-        measured = [
-            (value[0] * self._sign, number)
-            for number, one in enumerate(history)
-            for at, value in one.rungs
-            if at == rung
-        ]
-        ranked = [number for _, number in sorted(measured)]
-        seen = set(ranked)
-        failed = (n for n, one in enumerate(history) if one.state in FAILED_STATES)
-        return ranked + [number for number in failed if number not in seen]
+        return [_fidelity(at, rung) for at, rung in enumerate(self._standings.follow(history))]
 
 
-def _paused_at(one: Observation, rung: int) -> bool:
-    return one.state == "paused" and max((at for at, _ in one.rungs), default=-1) == rung
-
-
-def _kendall(
-    early: NDArray[np.float64], late: NDArray[np.float64], counted: NDArray[np.bool_]
-) -> tuple[float | None, int]:
-    """Return Kendall's tau-b over the counted pairs, None without one, and how many there are."""
-    upper = np.triu(counted, k=1)
-    first = np.sign(early[:, None] - early[None, :])[upper]
-    second = np.sign(late[:, None] - late[None, :])[upper]
-    untied = math.sqrt(np.count_nonzero(first) * np.count_nonzero(second))
-    return (float((first * second).sum() / untied) if untied else None), int(upper.sum())
+def _fidelity(at: int, rung: Rung) -> Fidelity:
+    found = rung.agreement
+    return Fidelity(
+        rung=at,
+        tau=found.every.tau,
+        count=found.count,
+        tau_similar=found.similar.tau,
+        pairs_similar=found.similar.count,
+    )
