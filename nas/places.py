@@ -69,6 +69,18 @@ def find_place(name_or_path_or_url: str | Path, database: str | None = None) -> 
     return Place(url=url, name=address.study, folder=found.parent)
 
 
+def newest_place() -> Place:
+    """Return where the study in the studies folder is that was written to last.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    names = list_studies()
+    if not names:
+        raise NotFoundError(f"no study in {studies_folder()}; start one with: nas search")
+    return find_place(studies_folder() / names[0])
+
+
 def folder_of(record: StudyRecord) -> Path:
     """Return the folder of a study that was found by its server's URL, as far as it is here.
 

@@ -33,6 +33,7 @@ from nas.executors import make_executor
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
+from nas.places import holds_study
 from nas.study import studies_folder
 from nas.tasks import task_class
 
@@ -99,7 +100,7 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
 
 def _show_existing(config: StudyConfig) -> None:
     folder = studies_folder() / config.name
-    if (folder / "study.db").exists():
+    if holds_study(folder):
         terminal.say(f"{folder} exists: the search would go on there, or move it with --fresh")
 
 

@@ -1,15 +1,16 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens what `databases` finds, `claim` keeps
-other writers out (`owner` knows who has the study), `beginning` measures what a study keeps, `budgets` says how many
-tokens a shape gets.
+`settings` finds what is asked for, `opening` checks and opens it, in the database that `databases`
+finds, `claim` keeps other writers out (`owner` knows who has the study), `beginning` measures what a
+study keeps, `budgets` says how many tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
 `jobs` makes the job, `ledger` writes what came of it and `candidates` keeps it in order,
 `finalists` compares and `result` sums up.
 `events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
-again, `extend` to more tokens, and `own` a shape of the user's.
+again, `extend` to more tokens, and `own` a shape of the user's. `checking` looks a study over, and
+`removing` deletes it.
 """
 
 from __future__ import annotations

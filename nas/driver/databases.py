@@ -189,4 +189,3 @@ def _free(folder: Path, names: list[str] | tuple[()]) -> Path:
 
 def _if_same(given: str | None, url: str) -> str | None:
     return given if given is not None and same_database(given, url) else None
-

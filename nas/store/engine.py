@@ -54,7 +54,7 @@ HINTS = {
     "No space left": "free some space there and run again; nothing that was stored is lost",
     "password": "set it in NAS_DATABASE (a whole URL), PGPASSWORD or ~/.pgpass",
     "refused": "is the server running, and is this its host and port?",
-    "database \"": "make it on the server with: createdb NAME",
+    'database "': "make it on the server with: createdb NAME",
     "permission denied for schema": "let the user make tables there: GRANT CREATE ON SCHEMA ...",
 }
 

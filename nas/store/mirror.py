@@ -21,6 +21,7 @@ from nas.store.engine import (
     connect_options,
     in_our_words,
     is_away,
+    make_engine,
     our_errors,
     use_wal,
 )
@@ -242,6 +243,25 @@ def load_study(url: str, name: str) -> optuna.Study:
     address = database_url(url)
     with _quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
         return optuna.load_study(study_name=name, storage=_storage(address))
+
+
+def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that Optuna shows of a study; none where it has none.
+
+    Nothing is made: not even Optuna's tables.
+    """
+    import optuna
+
+    engine = make_engine(database_url(url))
+    try:
+        with our_errors(shown(engine.url)), engine.begin() as connection:
+            if not sa.inspect(connection).has_table("studies"):
+                return []
+    finally:
+        engine.dispose()
+    with _storage_of(url) as storage, suppress(KeyError):
+        return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    return []
 
 
 def delete_study(url: str, name: str) -> None:
