@@ -1,4 +1,4 @@
-"""Where studies are: their folders, and the databases that these or a URL lead to. None is opened."""
+"""Where studies are: folders, and the databases that these or a URL lead to. None is opened."""
 
 from __future__ import annotations
 
@@ -130,8 +130,6 @@ def _databases() -> list[Path]:
 def _last_write(file: Path) -> float:
     """Return when a study was last written to: its database, or what else changes in its folder."""
     beside = ("models", "checkpoints") if file.name == ADDRESS else (f"{file.name}-wal",)
-    written = [file.stat().st_mtime]
-    for path in (file.with_name(name) for name in beside):
-        if path.is_dir() or (path.is_file() and path.stat().st_size):
-            written.append(path.stat().st_mtime)
-    return max(written)
+    others = [path for path in (file.with_name(name) for name in beside) if path.exists()]
+    filled = [path for path in others if path.is_dir() or path.stat().st_size]
+    return max(path.stat().st_mtime for path in (file, *filled))

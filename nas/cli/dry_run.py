@@ -30,10 +30,10 @@ from nas.driver.opening import (
 from nas.driver.pace import Pace
 from nas.driver.warm import results_of_other
 from nas.executors import make_executor
+from nas.places import holds_study
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
-from nas.places import holds_study
 from nas.study import studies_folder
 from nas.tasks import task_class
 

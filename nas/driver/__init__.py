@@ -1,8 +1,8 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
 `settings` finds what is asked for, `opening` checks and opens it, in the database that `databases`
-finds, `claim` keeps other writers out (`owner` knows who has the study), `beginning` measures what a
-study keeps, `budgets` says how many tokens a shape gets.
+finds, `claim` keeps other writers out (`owner` knows who has the study), `beginning` measures what
+a study keeps, `budgets` says how many tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
 `jobs` makes the job, `ledger` writes what came of it and `candidates` keeps it in order,
 `finalists` compares and `result` sums up.

@@ -100,8 +100,8 @@ def _last(path: str) -> str:
 def _check_not_a_url(text: str) -> None:
     if "://" in text:
         raise InputError(
-            f"search: got the database URL '{text.partition('://')[0]}://...'; give a study file or a "
-            "name, and --database for where a new study is kept"
+            f"search: got the database URL '{text.partition('://')[0]}://...'; give a study file "
+            "or a name, and --database for where a new study is kept"
         )
 
 

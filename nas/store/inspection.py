@@ -80,9 +80,8 @@ class Inspection(Session):
         c, e = t.candidate.c, t.evaluation.c
         both = (e.study_id == c.study_id) & (e.candidate_id == c.candidate_id)
         query = (
-            sa.select(
-                c.candidate_id, c.state, c.tokens, e.rung, e.tokens.label("since"), e.total_tokens
-            )
+            sa.select(c.candidate_id, c.state, c.tokens)
+            .add_columns(e.rung, e.tokens.label("since"), e.total_tokens)
             .select_from(t.candidate.outerjoin(t.evaluation, both))
             .where(c.study_id == study.study_id)
             .order_by(c.candidate_id, e.rung)

@@ -74,6 +74,6 @@ class Patience:
 
 def _in_vain(error: AwayError) -> StoreError:
     return StoreError(
-        f"{error}; waited {SECONDS:.0f} s for it in vain. What was stored before is intact: run the "
-        "same command again when it is back"
+        f"{error}; waited {SECONDS:.0f} s for it in vain. What was stored before is intact: run "
+        "the same command again when it is back"
     )
