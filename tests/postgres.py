@@ -27,11 +27,9 @@ def programs() -> Path:
     """Return the folder of the server's programs; without them skip the test, or fail under CI."""
     need_module("psycopg", 'pip install "transformer-nas[postgresql]"')
     known = shutil.which("initdb")
-    found = (
-        [Path(known).resolve().parent]
-        if known
-        else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    )
+    if known:
+        return Path(known).resolve().parent
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return found[-1] if found else lack(f"no PostgreSQL server; install it with: {INSTALL}")
 
 
@@ -88,21 +86,16 @@ class Server:
             self.stop()
         shutil.rmtree(self._folder)
 
-    def url(
-        self, database: str, *, port: int | None = None, password: str | None = PASSWORD
-    ) -> str:
+    def url(self, database: str, *, password: str | None = PASSWORD) -> str:
         """Return the URL of a database; the password is escaped in it."""
         secret = "" if password is None else f":{quote(password, safe='')}"
-        return f"postgresql://nas{secret}@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql://nas{secret}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run a statement outside a transaction and return its rows."""
         import psycopg
 
-        address = {"host": "127.0.0.1", "port": self.port, "dbname": database}
-        with psycopg.connect(
-            **address, user="nas", password=PASSWORD, autocommit=True
-        ) as connection:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
             found = connection.execute(statement)
             return found.fetchall() if found.description else []
 

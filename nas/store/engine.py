@@ -160,6 +160,22 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
         connection.execute(pragma).close()
 
 
+def upgrading_engine(url: sa.URL) -> sa.Engine:
+    """Return an engine for changing tables.
+
+    SQLite changes a column by making the table anew; with foreign keys on, dropping the old one
+    deletes the rows that belong to it. See sqlite.org/lang_altertable.html.
+    """
+    engine = make_engine(url)
+    if not is_server(url):
+        sa.event.listen(engine, "connect", _without_keys)
+    return engine
+
+
+def _without_keys(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = OFF").close()
+
+
 def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # else sqlite3 begins one, but only before a change
 

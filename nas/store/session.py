@@ -150,8 +150,12 @@ class Session:
                 f"{self.where}: has schema {found}, and this nas reads {t.SCHEMA_VERSIONS[-1]}; "
                 f"upgrade it with: nas db upgrade '{stored_form(self._engine.url)}'"
             )
-        with self._write() as connection:
-            schema.bring_up_to_date(connection, self.where)
+        engine = db.upgrading_engine(self._engine.url)
+        try:
+            with self._write(engine) as connection:
+                schema.bring_up_to_date(connection, self.where)
+        finally:
+            engine.dispose()
 
     def _no_studies(self) -> NotFoundError:
         return NotFoundError(f"{self.where}: a database without studies of nas")
@@ -169,8 +173,8 @@ class Session:
                 raise StoreError(f"{self.where}: unreadable record ({error})") from error
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        writing = self._engine.execution_options(**{db.WRITES: True})
+    def _write(self, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
+        writing = (engine or self._engine).execution_options(**{db.WRITES: True})
         with db.our_errors(self.where), writing.begin() as connection:
             yield connection
 
