@@ -1,5 +1,6 @@
 """Databases of older schemas: upgraded, asked and loaded from (see `fixtures/make_database`)."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -71,9 +72,11 @@ def test_any_question_upgrades_a_file(old):
 def test_what_the_first_schema_counted_otherwise_adds_up_after_the_upgrade(old, capsys):
     assert main(["db", "upgrade", "old"]) == 0
     capsys.readouterr()
-    main(["db", "check", "old"])
-    wrong = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " wrong " in line]
+    assert main(["db", "check", "old", "--format", "json"]) == 1
+    found = {row["check"]: row["result"] for row in json.loads(capsys.readouterr().out)}
+    wrong = [name for name, result in found.items() if result == "wrong"]
     assert wrong == ["mirror"], "nothing was mirrored then; the next search does it"
+    assert {"reachable", "schema", "integrity", "references", "measurements", "models"} < set(found)
 
 
 def test_database_of_a_newer_nas_is_refused_in_one_line(old, capsys):

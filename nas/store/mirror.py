@@ -28,7 +28,7 @@ from nas.store.engine import (
 from nas.store.patience import Patience
 from nas.store.ranking import number_of
 from nas.store.rows import CandidateRow, EvaluationRow
-from nas.store.urls import database_url, shown
+from nas.store.urls import database_url, is_server, shown
 from nas.tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def load_study(url: str, name: str) -> optuna.Study:
 
     address = database_url(url)
     with _quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
-        return optuna.load_study(study_name=name, storage=_storage(address))
+        return optuna.load_study(study_name=name, storage=_storage(address, keep=False))
 
 
 def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
@@ -301,12 +301,21 @@ def _storage_of(url: str) -> Iterator[optuna.storages.RDBStorage]:
             storage.engine.dispose()
 
 
-def _storage(url: sa.URL) -> optuna.storages.RDBStorage:
+def _storage(url: sa.URL, *, keep: bool = True) -> optuna.storages.RDBStorage:
+    """Return Optuna's storage in a database.
+
+    Args:
+        url: The database.
+        keep: Whether connections are kept open until it is disposed of, which nobody does with
+            the storage of a study that was handed out.
+    """
     import optuna
 
+    options: dict[str, Any] = {"connect_args": connect_options(url)}
+    if is_server(url) and not keep:
+        options["poolclass"] = sa.NullPool
     return optuna.storages.RDBStorage(
-        url.render_as_string(hide_password=False),
-        engine_kwargs={"connect_args": connect_options(url)},
+        url.render_as_string(hide_password=False), engine_kwargs=options
     )
 
 

@@ -137,12 +137,13 @@ def test_database_of_optuna_alone_gets_our_tables_beside(store_url):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.create_study(study_name="theirs", storage=store_url)
+    storage = optuna.storages.RDBStorage(store_url, engine_kwargs={"poolclass": sa.NullPool})
+    optuna.create_study(study_name="theirs", storage=storage)
     with pytest.raises(NotFoundError, match="without studies of nas"):
         Store.open(store_url)
     with Store.open(store_url, create=True) as store:
         assert store.studies() == []
-    assert optuna.load_study(study_name="theirs", storage=store_url).trials == []
+    assert optuna.load_study(study_name="theirs", storage=storage).trials == []
 
 
 def test_sqlite_database_has_wal_and_foreign_keys(tmp_path, build):
