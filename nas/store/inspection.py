@@ -80,7 +80,7 @@ class Inspection(Session):
         c, e = t.candidate.c, t.evaluation.c
         both = (e.study_id == c.study_id) & (e.candidate_id == c.candidate_id)
         query = (
-            sa.select(c.candidate_id, c.state, c.tokens)
+            sa.select(c.candidate_id, c.role, c.state, c.tokens)
             .add_columns(e.rung, e.tokens.label("since"), e.total_tokens)
             .select_from(t.candidate.outerjoin(t.evaluation, both))
             .where(c.study_id == study.study_id)
@@ -112,8 +112,9 @@ def _problems(rows: list[sa.Row[Any]]) -> list[str]:
     before = 0
     for number, row in enumerate(rows):
         since = row.total_tokens - before
-        # The first one may go on from another candidate's training, whose tokens count there.
-        right = row.since == since or (number == 0 and 0 <= row.since <= since)
+        # One that is trained further goes on from another's training, whose tokens count there.
+        inherits = number == 0 and first.role == "extended" and 0 <= row.since <= since
+        right = row.since == since or inherits
         if since <= 0 or not right:
             found.append(
                 f"rung {row.rung}: {row.since} tokens since the one before, and {row.total_tokens} "

@@ -51,10 +51,10 @@ class Patience:
             try:
                 found = work()
             except AwayError as error:
-                if self._note is None or self._spent:
+                if self._note is None:
                     raise
                 begun = self._begun(begun, error)
-                if time.monotonic() - begun + pause > SECONDS:
+                if self._spent or time.monotonic() - begun + pause > SECONDS:
                     self._spent = True
                     raise _in_vain(error) from error
                 let_go()
@@ -66,7 +66,7 @@ class Patience:
                 return found
 
     def _begun(self, begun: float | None, error: AwayError) -> float:
-        if begun is None:
+        if begun is None and not self._spent:
             assert self._note is not None, "else it was raised"
             self._note(f"the database is away; trying again for {SECONDS:.0f} s ({error})")
         return time.monotonic() if begun is None else begun
