@@ -217,6 +217,7 @@ def test_where_a_study_is_does_not_change(configure, known, monkeypatch, postgre
 
 def test_fresh_moves_a_study_aside_on_its_server(configure, known):
     first = nas.search(configure(**SMALL))
+    winner = first.summary()["winner"]
     task = {"name": "language_modeling", "data": "nothere.txt"}
     with pytest.raises(InputError, match=r"nothere\.txt: no such file"):
         nas.search(configure(task=task), fresh=True)
@@ -229,7 +230,7 @@ def test_fresh_moves_a_study_aside_on_its_server(configure, known):
     assert aside.folder.name == "tiny.1"
     assert len(aside.optuna_study().trials) == 4
     assert len(nas.open_study("tiny").optuna_study().trials) == 1
-    assert nas.load("tiny.1").architecture.id == first.summary()["winner"]
+    assert nas.load("tiny.1").architecture.id == winner
     assert len(second.trials(role="search")) == 1
 
 
