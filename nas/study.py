@@ -6,30 +6,28 @@ opens the database, reads and lets go, so that it may be asked while the search 
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import InputError, NotFoundError, nearest
+from nas.places import Place, find_place, folder_of, is_url
+from nas.places import list_studies as list_studies
+from nas.places import studies_folder as studies_folder
 from nas.records import BESIDE_ROLES, FAILED_STATES, ROLES, Architecture
 from nas.store import ranking
-from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyRecord
 from nas.store.store import Store
+from nas.store.urls import database_url, shown
 from nas.store.where import parse_where
 from nas.tasks.metrics import badness
 
 if TYPE_CHECKING:
     import optuna
 
-DATABASE = "study.db"  # in a study's folder
 LATENCY = "latency_ms"
 METRICS = ("val_loss", "test_loss")  # columns that exist before anything was measured
-
-_URL = re.compile(r"(?P<url>\w[\w+.-]*://.*?)(?:#(?P<name>[^/#@?]*))?", re.DOTALL)
 
 
 class Study:
@@ -50,6 +48,11 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, folder={str(self.folder)!r})"
+
+    @property
+    def database(self) -> str:
+        """The database as messages name it: a file, or a server's URL without secrets."""
+        return shown(database_url(self.url))
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -322,17 +325,6 @@ def _ranked(rows: Sequence[CandidateRow]) -> list[CandidateRow]:
     return [row for row in rows if row.state == "complete" and row.role not in BESIDE_ROLES]
 
 
-def studies_folder() -> Path:
-    """Return the folder that studies are kept in: `studies`, or what NAS_STUDIES names."""
-    return Path(os.environ.get("NAS_STUDIES") or "studies")
-
-
-def list_studies() -> list[str]:
-    """Return the names of the studies in the studies folder, the last one written to first."""
-    found = [(_last_write(file), file.parent.name) for file in _databases()]
-    return [name for _, name in sorted(found, reverse=True)]
-
-
 def newest_study() -> Study:
     """Open the study in the studies folder that was written to last.
 
@@ -345,63 +337,39 @@ def newest_study() -> Study:
     return open_study(str(studies_folder() / names[0]))
 
 
-def open_study(name_or_path_or_url: str | Path) -> Study:
+def open_study(name_or_path_or_url: str | Path, *, database: str | None = None) -> Study:
     """Open a study that exists.
 
     Args:
         name_or_path_or_url: A database URL (`...#name` where it holds several studies), a study's
             folder or its study.db, or the name of a study in the studies folder; in this order.
+        database: The URL of the server that the study is on with the password, where that is
+            neither in `NAS_DATABASE` nor where libpq finds it.
 
     Raises:
         NotFoundError: If there is no such study.
         InputError: If a database holds several studies and none is named.
         StoreError: If the database is unusable.
     """
-    text = str(name_or_path_or_url)
-    if match := _URL.fullmatch(text):
-        return _open(match["url"], match["name"])
-    file = _find(text)
-    return _open(str(file), file.parent.name, only=True)
+    place = find_place(name_or_path_or_url, database)
+    by_path = place.folder is not None and not is_url(str(name_or_path_or_url))
+    with Store.open(place.url) as store:
+        name = _name(store, place, only=by_path)
+        record = store.study(name)
+        folder = place.folder or folder_of(record)
+        return Study(url=store.url, folder=folder.absolute(), name=name)
 
 
-def _open(url: str, name: str | None, *, only: bool = False) -> Study:
-    """Open a study by name; `only`: a single study will do, whatever its name."""
-    with Store.open(url) as store:
-        names = store.studies()
-        if len(names) == 1 and (only or not name):
-            name = names[0]
-        elif not name:
-            raise InputError(
-                f"{store.where}: which study? append #NAME to the URL; "
-                f"it holds: {', '.join(names) or 'none'}"
-            )
-        name = store.study(name).name
-        file = sqlite_file(database_url(store.url))
-        folder = file.parent if file else studies_folder().absolute() / name
-        return Study(url=store.url, folder=folder, name=name)
-
-
-def _find(text: str) -> Path:
-    """Return the database file of a study given by path or name."""
-    given, named = Path(text), studies_folder() / text
-    for file in (given, given / DATABASE, named / DATABASE):
-        if os.path.isfile(file):  # noqa: PTH113 - False, not an error, for impossible names
-            return file
-    if os.path.isdir(given):  # noqa: PTH112 - as above
-        raise NotFoundError(f"{given}: no {DATABASE} in this folder")
-    names = list_studies()
-    known = f"there are: {', '.join(names)}" if names else "there are none; start one: nas search"
-    raise NotFoundError(f"no study '{text}' in {studies_folder()}; {known}{nearest(text, names)}")
-
-
-def _databases() -> list[Path]:
-    return [file for file in studies_folder().glob(f"*/{DATABASE}") if file.is_file()]
-
-
-def _last_write(file: Path) -> float:
-    """Return when a database was last written to: itself, or its write-ahead log."""
-    log = file.with_name(f"{file.name}-wal")
-    written = [file.stat().st_mtime]
-    if log.is_file() and log.stat().st_size:
-        written.append(log.stat().st_mtime)
-    return max(written)
+def _name(store: Store, place: Place, *, only: bool) -> str:
+    """Return the study that is meant; `only`: a single one will do, whatever its name."""
+    if place.name:
+        return place.name
+    names = store.studies()
+    if len(names) == 1:
+        return names[0]
+    if only and place.folder is not None:
+        return place.folder.absolute().name
+    raise InputError(
+        f"{store.where}: which study? append #NAME to the URL; "
+        f"it holds: {', '.join(names) or 'none'}"
+    )

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
+from nas.cli.db import db
 from nas.cli.enqueue import enqueue
 from nas.cli.export import export
 from nas.cli.finetune import finetune
@@ -23,6 +24,7 @@ from nas.cli.predict import predict
 from nas.cli.profile import profile
 from nas.cli.rm import rm
 from nas.cli.search import search
+from nas.cli.secrets import refuse_passwords
 from nas.cli.show import show
 from nas.cli.spaces import families, spaces, tasks
 from nas.cli.train import train
@@ -45,6 +47,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (spaces, "nas spaces llama_small --context 128"),
     (families, "nas families --format json"),
     (tasks, "nas tasks"),
+    (db, "nas db check quickstart"),
     (rm, "nas rm quickstart"),
 )
 
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        refuse_passwords(arguments)
         status = make_app()(arguments, prog_name="nas", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except NasError as error:

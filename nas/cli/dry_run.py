@@ -30,6 +30,7 @@ from nas.driver.opening import (
 from nas.driver.pace import Pace
 from nas.driver.warm import results_of_other
 from nas.executors import make_executor
+from nas.places import holds_study
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
@@ -99,7 +100,7 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
 
 def _show_existing(config: StudyConfig) -> None:
     folder = studies_folder() / config.name
-    if (folder / "study.db").exists():
+    if holds_study(folder):
         terminal.say(f"{folder} exists: the search would go on there, or move it with --fresh")
 
 

@@ -202,12 +202,12 @@ def _show_latency(summary: Mapping[str, Any]) -> None:
 
 
 def _show_places(study: Study) -> None:
-    best = study.best()
+    best, file = study.best(), study.folder / "study.db"
     terminal.say()
     show_pairs(
         {
             "folder": shown_path(study.folder),
-            "database": shown_path(study.folder / "study.db"),
+            "database": shown_path(file) if file.exists() else study.database,
             "model": shown_path(study.folder / best.model_path) if best.model_path else None,
         }
     )

@@ -102,6 +102,15 @@ def search(
             show_default=False,
         ),
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where a new study is kept: postgresql://USER@HOST/DATABASE, without a password; "
+            "by itself in its folder, or where NAS_DATABASE says.",
+            show_default=False,
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move an existing study aside and begin anew.")
     ] = False,
@@ -128,6 +137,7 @@ def search(
         "executor": executor,
         "seed": seed,
         "warm_start": warm_start,
+        "database": database,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings

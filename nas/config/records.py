@@ -204,6 +204,7 @@ class StudyConfig:
     keep: int = 5
     seed: int = 0
     warm_start: str | None = None  # a study whose results seed the proposals
+    database: str | None = None  # a server's URL without secrets, where the folder does not say
 
     @property
     def request(self) -> DataRequest:
@@ -216,7 +217,10 @@ class StudyConfig:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the study file's content with every default written out."""
+        """Return the study file's content with every default written out.
+
+        Where the database is stands in the study's folder, and not in the database.
+        """
         plain: dict[str, Any] = {"format_version": FORMAT_VERSION, "space": self.space.to_plain()}
         plain["task"] = self.task.to_plain()
         for name in ("split", "recipe"):

@@ -1,8 +1,8 @@
 """The search's driver: `search` runs or resumes a study from its file to its result.
 
-`settings` finds what is asked for, `opening` checks and opens, `claim` keeps other writers out
-(`owner` knows who has the study), `beginning` measures what a study keeps, `budgets` says how many
-tokens a shape gets.
+`settings` finds what is asked for, `opening` checks and opens it, in the database that `databases`
+finds, `claim` keeps other writers out (`owner` knows who has the study), `beginning` measures what
+a study keeps, `budgets` says how many tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
 `jobs` makes the job, `watch` ends it if it hangs, `recovery` says whether a failed one is tried
 again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` compares and
@@ -10,12 +10,14 @@ again, `ledger` writes what came of it and `candidates` keeps it in order, `fina
 `events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
-again, `extend` to more tokens, and `own` a shape of the user's.
+again, `extend` to more tokens, and `own` a shape of the user's. `checking` looks a study over, and
+`removing` deletes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import make_executor
 from nas.store.rows import StudyRecord
-from nas.study import Study, open_study
+from nas.store.urls import open_form
+from nas.study import Study
 
 __all__ = ["Listener", "SearchInterrupted", "search"]
 
@@ -43,6 +46,7 @@ def search(
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
     warm_start: str | Path | Study | None = None,
+    database: str | None = None,
     listener: Listener = silent,
 ) -> Study:
     """Run a search to its end; go on with it if it exists.
@@ -57,6 +61,9 @@ def search(
             seeds the proposals of a new study. Its losses are not compared with new ones: `auto`
             takes them for a belief about which shapes are better, which own results may overrule;
             for other strategies its four best shapes are tried first, as long as that pays.
+        database: The URL of a server that a new study is to be on, or that the study is on, with
+            the password where that is neither in `NAS_DATABASE` nor where libpq finds it. It is
+            kept without the password.
         listener: Told what happens (see `driver.events`).
 
     Returns:
@@ -73,27 +80,32 @@ def search(
             raise InputError(
                 "name, overrides and warm_start are for study files, not for a StudyConfig"
             )
-        config = study
+        config = study if database is None else replace(study, database=open_form(database))
     else:
         if warm_start is not None:
             start = warm_start.folder if isinstance(warm_start, Study) else warm_start
             overrides = {**(overrides or {}), "warm_start": str(start)}
-        found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
+        if database is not None:
+            overrides = {**(overrides or {}), "database": open_form(database)}
+        found = find_settings(
+            str(study), name=name, overrides=overrides, fresh=fresh, database=database
+        )
         config = found.config
     with Stop(at_once=True) as stop:
-        opened = open_for_search(config, fresh=fresh)
+        opened = open_for_search(config, fresh=fresh, database=database)
         try:
             if not is_finished(opened):
                 _run(opened, listener, stop)
         finally:
             opened.close()
-    return open_study(opened.folder)
+    return Study(url=opened.store.url, folder=opened.folder, name=opened.record.name)
 
 
 def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
     config = opened.config
     if opened.claim.note:
         listener(Note(text=opened.claim.note))
+    opened.store.wait_when_away(lambda text: listener(Note(text=text)))
     stop.at_once = False  # from here on there is something to save
     opened.store.set_state(opened.record, "running")
     executor = make_executor(

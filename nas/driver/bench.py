@@ -43,6 +43,8 @@ class Bench:
             claimed = stack.enter_context(_claimed(self.study))
             if claimed.note:
                 self._listener(Note(text=claimed.note))
+            elsewhere = stack.enter_context(Store.open(self.study.url))
+            elsewhere.claim(self.study.name, self.study.folder)
             self._stop = stack.enter_context(Stop())
             self._executor = make_executor(
                 "inline",
@@ -123,6 +125,7 @@ class Bench:
             NasError: If it could not be trained.
         """
         study, candidate = self.study, job.candidate
+        store.wait_when_away(self._note_text)
         row = self._added(store, candidate, number=number, role=role, parameters=parameters)
         inherited = 0 if job.checkpoint is None else job.checkpoint.tokens
         job = replace(job, checkpoint=checkpoint_of(study, row) or job.checkpoint)
@@ -143,6 +146,9 @@ class Bench:
                 f"{outcome.state}: {outcome.error or 'no message'}"
             )
         return row
+
+    def _note_text(self, text: str) -> None:
+        self._listener(Note(text=text))
 
     def _added(
         self,

@@ -54,6 +54,7 @@ class Ledger:
             opened.record.name,
             objectives=opened.record.objectives,
             parameters=opened.proposals.space.parameters,
+            patience=opened.store.patience,
         )
         self._unmirrored: deque[str] = deque()
         self._measured: dict[str, dict[int, EvaluationRow]] = {}  # by candidate and rung

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -21,14 +22,16 @@ from nas.data import PreparedData, source_changed
 from nas.device import cpu_count, resolve_device
 from nas.driver.budgets import rungs_for
 from nas.driver.claim import Claim, claim
+from nas.driver.databases import Aside, Database, database_of, existing, note_address, opened
 from nas.driver.warm import Results, results_of_other
 from nas.errors import ConfigError, DataError, DeviceError, InputError
 from nas.plugins import is_cluster
 from nas.records import Architecture, Candidate, Job, LatencySpec, Numerics, Recipe, TaskSpec
 from nas.space import BoundSpace, RatedSpace
+from nas.store.address import has_address
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
-from nas.study import DATABASE, studies_folder
+from nas.study import studies_folder
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
 
@@ -102,49 +105,59 @@ class OpenedStudy:
         self.claim.close()
 
 
-def open_for_search(config: StudyConfig, *, fresh: bool = False) -> OpenedStudy:
+def open_for_search(
+    config: StudyConfig, *, fresh: bool = False, database: str | None = None
+) -> OpenedStudy:
     """Open the study of a config, or make it.
 
     Args:
         config: The study file.
         fresh: Move an existing study of the name aside and begin anew.
+        database: The URL of the server that it is or will be on, with its secrets.
 
     Raises:
         NasError: If anything is wrong; nothing that exists is changed then.
     """
     folder = (studies_folder() / config.name).absolute()
-    aside = _move_aside(folder) if fresh and folder.exists() else None
+    aside = _move_aside(folder, database) if fresh and folder.exists() else None
     is_new = not folder.exists()
     try:
-        return _claim_and_open(folder, config)
+        place = database_of(folder, config, database)
+        return _claim_and_open(folder, config, place)
     except BaseException:
-        if is_new:  # nothing was searched: a mistake leaves no empty study behind
+        # Nothing was searched: a mistake leaves no empty study behind, unless a server has it.
+        if is_new and not has_address(folder):
             shutil.rmtree(folder, ignore_errors=True)
         if aside is not None:
-            aside.rename(folder)
+            aside.put_back()
         raise
 
 
-def _claim_and_open(folder: Path, config: StudyConfig) -> OpenedStudy:
-    claimed = _make_folder(folder)
-    try:
-        return _open(folder, config, claimed)
-    except BaseException:
-        claimed.close()
-        raise
+def _claim_and_open(folder: Path, config: StudyConfig, place: Database) -> OpenedStudy:
+    with ExitStack() as stack:
+        claimed = stack.enter_context(_make_folder(folder))
+        store = None
+        if place.known or place.on_server:  # first of all: others may work on it
+            store = stack.enter_context(opened(place, config.name, folder))
+        found = _open(folder, config, place, store, claimed)
+        stack.pop_all()
+        return found
 
 
-def _open(folder: Path, config: StudyConfig, claimed: Claim) -> OpenedStudy:
-    existing = _existing(folder, config)
-    if existing is not None:
-        _check_identity(existing, config)
-    _check_device(config, existing)
-    prepared = _prepare(folder, config, existing)
+def _open(
+    folder: Path, config: StudyConfig, place: Database, store: Store | None, claimed: Claim
+) -> OpenedStudy:
+    record = None if store is None else existing(store, config.name, folder, place)
+    if record is not None:
+        _check_identity(record, config)
+    _check_device(config, record)
+    prepared = _prepare(folder, config, record)
     spec = spec_of(config, prepared)
     space = config.space.bind(spec, context=config.recipe.context, batch=config.recipe.batch)
-    results = results_of_other(config, space) if existing is None else []
-    rungs = first_rungs(config, space) if existing is None else existing.rungs
-    store = Store.open(folder / DATABASE, create=True)
+    results = results_of_other(config, space) if record is None else []
+    rungs = first_rungs(config, space) if record is None else record.rungs
+    store = store or opened(place, config.name, folder)
+    note_address(folder, place, config.name)
     record = _stored(store, config, prepared, spec, rungs, results)
     return OpenedStudy(
         config=config,
@@ -209,24 +222,16 @@ def spec_of(config: StudyConfig, prepared: PreparedData) -> TaskSpec:
     return replace(prepared.spec, task=config.task.name)
 
 
-def _move_aside(folder: Path) -> Path:
-    """Rename a study's folder to the first free `NAME.N` and return where it is now.
+def _move_aside(folder: Path, database: str | None) -> Aside:
+    """Rename a study to the first free `NAME.N`.
 
     Raises:
         InputError: If a search is at work in it, or it cannot be renamed.
     """
     try:
-        claim(folder).close()
-        return _rename_aside(folder)
+        return Aside(folder, database)
     except OSError as error:
         raise _unwritable(folder, error) from error
-
-
-def _rename_aside(folder: Path) -> Path:
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    return folder.rename(target)
 
 
 def _task_for(config: StudyConfig) -> type[Task]:
@@ -257,19 +262,6 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
         f"{folder}: cannot write the study here: {error.strerror}; "
         "choose another place with NAS_STUDIES"
     )
-
-
-def _existing(folder: Path, config: StudyConfig) -> StudyRecord | None:
-    if not (folder / DATABASE).exists():
-        return None
-    with Store.open(folder / DATABASE, create=True) as store:
-        names = store.studies()
-        if names and config.name not in names:  # two in a folder would delete each other's models
-            raise InputError(
-                f"{folder}: holds study '{names[0]}', whose folder was renamed or copied; "
-                "rename it back, or choose another --name"
-            )
-        return store.study(config.name) if names else None
 
 
 def _check_identity(record: StudyRecord, config: StudyConfig) -> None:

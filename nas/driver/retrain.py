@@ -65,6 +65,7 @@ def _record(study: Study, row: CandidateRow, outcome: Outcome, listener: Listene
             f"{outcome.state}: {outcome.error or 'no message'}"
         )
     with Store.open(study.url) as store:
+        store.wait_when_away(lambda text: listener(Note(text=text)))
         store.record_model(
             study.record,
             row.candidate_id,

@@ -38,6 +38,7 @@ def find_settings(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    database: str | None = None,
 ) -> Settings:
     """Return the settings of a search.
 
@@ -51,6 +52,7 @@ def find_settings(
         name: What the study is to be called.
         overrides: Values for dotted keys.
         fresh: Whether an existing study is moved aside.
+        database: The URL of the server that a stored study is on, with its secrets.
 
     Raises:
         InputError: If there is no such study, or a setting is wrong.
@@ -60,7 +62,7 @@ def find_settings(
     _check_not_a_url(wanted)
     own_file, shipped = _own_file(wanted), _is_shipped(wanted)
     # Afresh by a study file the old study is not asked: its database may be beyond reading.
-    stored = None if fresh and (own_file or shipped) else _stored(wanted)
+    stored = None if fresh and (own_file or shipped) else _stored(wanted, database)
     data = overrides.get("task.data")
     if name is None and data is not None and shipped and not own_file:
         name = name_from_data(str(data))
@@ -98,12 +100,12 @@ def _last(path: str) -> str:
 def _check_not_a_url(text: str) -> None:
     if "://" in text:
         raise InputError(
-            f"search: got the database URL '{text.partition('://')[0]}://...'; a search keeps its "
-            "own database in its folder: give a study file, a name, or --name"
+            f"search: got the database URL '{text.partition('://')[0]}://...'; give a study file "
+            "or a name, and --database for where a new study is kept"
         )
 
 
-def _stored(text: str) -> Study | None:
+def _stored(text: str, database: str | None) -> Study | None:
     """Return the study that a search may go on with, None if there is none.
 
     Raises:
@@ -112,7 +114,7 @@ def _stored(text: str) -> Study | None:
     if Path(text).suffix in (".yaml", ".yml"):
         return None
     try:
-        study = open_study(text)
+        study = open_study(text, database=database)
     except NotFoundError:
         return None
     folder = study.folder.resolve()

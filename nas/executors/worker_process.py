@@ -16,6 +16,7 @@ from typing import Any
 
 from nas.executors import kernel
 from nas.records import Job, Outcome, to_plain
+from nas.store.environment import without_database
 
 # Seconds that a worker gets to leave when its input is closed, and to be gone when it is killed.
 CLOSE_SECONDS = 5.0
@@ -190,7 +191,7 @@ def _environment(threads: int, pin: Mapping[str, str]) -> dict[str, str]:
     count = str(threads)
     pinned = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONUNBUFFERED": "1"}
     path = os.pathsep.join(one or str(Path.cwd()) for one in sys.path)
-    return {**KEPT_MEMORY, **os.environ, **pinned, **pin, "PYTHONPATH": path}
+    return {**KEPT_MEMORY, **without_database(os.environ), **pinned, **pin, "PYTHONPATH": path}
 
 
 def _apart_from_the_terminal() -> dict[str, Any]:

@@ -1,25 +1,48 @@
-"""A connection to a study database: its address, SQLite's settings and errors in our words.
+"""A connection to a study database: its settings, and its errors in our words.
 
-A password never reaches a message: databases are named by `shown`.
+A password never reaches a message: databases are named by `urls.shown`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from nas.errors import InputError, NotFoundError, StoreError
+from nas.store.patience import AwayError
+from nas.store.urls import is_server, shown, sqlite_file
 
 BUSY_SECONDS = 30.0  # how long a connection waits for another process's write
 MAGIC = b"SQLite format 3\0"  # how a database begins; see sqlite.org/fileformat
 WRITES = "nas_writes"  # execution option: take SQLite's write lock at the start, not midway
+
+# How long a server that does not answer is waited for, and after how many seconds of silence it is
+# asked whether it is still there: else a cable that was pulled would hold a search for hours.
+TIMEOUTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+# Errors after which another try may succeed: the connection is lost (08), a deadlock or the like
+# (40), the server ends or begins (57P0), it has no connection left (53300).
+# Source: PostgreSQL, "Error Codes".
+PASSING = ("08", "40", "57P0", "53300")
 
 # What a driver says, and what it means to a person.
 HINTS = {
@@ -28,44 +51,12 @@ HINTS = {
     "readonly": "it cannot be written; check the permissions, or copy the folder elsewhere",
     "unable to open": "it cannot be opened; check the path and the permissions",
     "disk is full": "free some space and run again; nothing that was stored is lost",
+    "No space left": "free some space there and run again; nothing that was stored is lost",
+    "password": "set it in NAS_DATABASE (a whole URL), PGPASSWORD or ~/.pgpass",
+    "refused": "is the server running, and is this its host and port?",
+    'database "': "make it on the server with: createdb NAME",
+    "permission denied for schema": "let the user make tables there: GRANT CREATE ON SCHEMA ...",
 }
-
-
-def database_url(url_or_path: str | Path) -> sa.URL:
-    """Return the address of a database from a SQLAlchemy URL or the path of a SQLite file.
-
-    Raises:
-        InputError: If the URL is malformed or of a kind that studies are not kept in.
-    """
-    text = str(url_or_path)
-    if "://" not in text:
-        return sa.URL.create("sqlite", database=str(Path(text).absolute()))
-    try:
-        url = sa.make_url(text)
-    except (ArgumentError, ValueError):
-        raise InputError(
-            "malformed database URL; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        ) from None
-    kind = url.get_backend_name()
-    if kind not in ("sqlite", "postgresql"):
-        raise InputError(f"database URL: got kind '{kind}', expected sqlite or postgresql")
-    if kind == "postgresql":
-        return url
-    if url.database in (None, "", ":memory:"):
-        raise InputError("database URL: a study needs a file; write sqlite:///FILE")
-    return url.set(database=str(Path(str(url.database)).absolute()))
-
-
-def shown(url: sa.URL) -> str:
-    """Return how messages name a database: a file's path, or a URL without secrets."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def sqlite_file(url: sa.URL) -> Path | None:
-    """Return the file of a SQLite database, None for a server's."""
-    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def check_file(url: sa.URL, *, create: bool) -> None:
@@ -105,24 +96,37 @@ def _check_is_sqlite(file: Path) -> None:
         )
 
 
-def make_engine(url: sa.URL) -> sa.Engine:
+def make_engine(url: sa.URL, *, single: bool = False) -> sa.Engine:
     """Return an engine; on SQLite one with WAL, foreign keys and explicit transactions.
+
+    Args:
+        url: The database.
+        single: Whether it has one connection at most, as a lock that is a session's needs.
 
     Raises:
         StoreError: If the driver of the database is not installed.
     """
-    sqlite = url.get_backend_name() == "sqlite"
+    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if single else {}
     try:
-        engine = sa.create_engine(url, json_serializer=_json_text)
+        engine = sa.create_engine(
+            url, json_serializer=_json_text, connect_args=connect_options(url), **options
+        )
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(
-            f"{shown(url)}: no driver ({error}); run: pip install 'psycopg[binary]'"
+            f"{shown(url)}: no driver ({error}); run: pip install 'transformer-nas[postgresql]'"
         ) from error
-    if sqlite:
+    if not is_server(url):
         use_wal(engine)
         sa.event.listen(engine, "connect", _leave_transactions_to_us)
         sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def connect_options(url: sa.URL) -> dict[str, Any]:
+    """Return what a connection is made with beside what the URL says."""
+    if not is_server(url):
+        return {}
+    return {name: value for name, value in TIMEOUTS.items() if name not in url.query}
 
 
 def _json_text(plain: Any) -> str:
@@ -147,13 +151,29 @@ def use_wal(engine: sa.Engine) -> None:
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}").close()
     for pragma in (
-        f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
-        "journal_mode = WAL",
-        "synchronous = NORMAL",  # with WAL safe against a crash of the process; see sqlite.org/wal
-        "foreign_keys = ON",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = NORMAL",  # with WAL safe when the process dies; see sqlite.org/wal
+        "PRAGMA foreign_keys = ON",
     ):
-        connection.execute(f"PRAGMA {pragma}").close()
+        connection.execute(pragma).close()
+
+
+def upgrading_engine(url: sa.URL) -> sa.Engine:
+    """Return an engine for changing tables.
+
+    SQLite changes a column by making the table anew; with foreign keys on, dropping the old one
+    deletes the rows that belong to it. See sqlite.org/lang_altertable.html.
+    """
+    engine = make_engine(url)
+    if not is_server(url):
+        sa.event.listen(engine, "connect", _without_keys)
+    return engine
+
+
+def _without_keys(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = OFF").close()
 
 
 def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
@@ -167,12 +187,42 @@ def _begin(connection: sa.Connection) -> None:
 
 @contextmanager
 def our_errors(where: str) -> Iterator[None]:
-    """Turn the database's errors into a `StoreError` of one line that names the database."""
+    """Turn the database's errors into a `StoreError` of one line that names the database.
+
+    Raises:
+        AwayError: If the connection is lost or cannot be made.
+        StoreError: If anything else is wrong.
+    """
     try:
         yield
     except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0] if str(error.orig) else "no reason given"
-        hints = [hint for words, hint in HINTS.items() if words in reason]
-        raise StoreError("; ".join([f"{where}: {reason}", *hints])) from error
+        raise in_our_words(error, where) from error
     except SQLAlchemyError as error:
         raise StoreError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def in_our_words(error: DBAPIError, where: str) -> StoreError:
+    """Return the error of a database's driver as one of ours."""
+    reason = _reason(str(error.orig))
+    hints = [hint for words, hint in HINTS.items() if words in reason]
+    kind = AwayError if is_away(error) else StoreError
+    return kind("; ".join([f"{where}: {reason}", *hints[:1]]))
+
+
+def _reason(text: str) -> str:
+    """Return the first line of an error that says something."""
+    lines = [line.strip(" -\t") for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.endswith(":")]  # "All failures were:"
+    return (telling or lines or ["no reason given"])[0]
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Say whether a database cannot be reached for now, or let go of the connection."""
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return "locked" in str(error.orig)
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(PASSING)

@@ -9,14 +9,26 @@ still go on while Optuna's finished trials never change. One without is a pruned
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import sqlalchemy as sa
+
+from nas.errors import StoreError
 from nas.records import FAILED_STATES
-from nas.store.engine import database_url, our_errors, shown, use_wal
+from nas.store.engine import (
+    connect_options,
+    in_our_words,
+    is_away,
+    make_engine,
+    our_errors,
+    use_wal,
+)
+from nas.store.patience import Patience
 from nas.store.ranking import number_of
 from nas.store.rows import CandidateRow, EvaluationRow
+from nas.store.urls import database_url, is_server, shown
 from nas.tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -57,6 +69,7 @@ class Mirror:
         *,
         objectives: Sequence[str],
         parameters: Sequence[Parameter],
+        patience: Patience | None = None,
     ) -> None:
         """Take down where to mirror.
 
@@ -65,9 +78,11 @@ class Mirror:
             study_name: Name of the study, here and in Optuna.
             objectives: Metric columns, `val_loss` first as a rule.
             parameters: The sampler's numbers that a row's `parameters` are values of.
+            patience: What is done while the database is away; left out: nothing.
         """
-        self._url = url
-        self._where = shown(database_url(url))
+        self._url = database_url(url)
+        self._where = shown(self._url)
+        self._patience = patience or Patience()
         self._name = study_name
         self._objectives = tuple(objectives)
         self._parameters = {p.name: p for p in parameters}
@@ -86,9 +101,13 @@ class Mirror:
         Returns:
             Whether a trial was added: False if it is there already or is not for the mirror.
         """
-        if not _is_shown(row):
+        if not is_mirrored(row):
             return False
-        with _quiet(), our_errors(self._where):
+        return self._patience.run(lambda: self._add(row, evaluations), self.close)
+
+    def _add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow]) -> bool:
+        """Add a trial unless it is there; after `close` Optuna is asked which are."""
+        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
             storage, study_id = self._open()
             if row.candidate_id in self._mirrored:
                 return False
@@ -101,12 +120,17 @@ class Mirror:
 
         A search that ended between our row and the mirror leaves some.
         """
-        shown = [row.candidate_id for row in rows if _is_shown(row)]
+        shown = [row.candidate_id for row in rows if is_mirrored(row)]
         if not shown:
             return []
-        with _quiet(), our_errors(self._where):
+        mirrored = self._patience.run(self._found, self.close)
+        return [own for own in shown if own not in mirrored]
+
+    def _found(self) -> set[str]:
+        """Return the ids of the candidates that Optuna shows."""
+        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
             self._open()
-        return [own for own in shown if own not in self._mirrored]
+        return self._mirrored
 
     def reconcile(self, rows: Iterable[CandidateRow], evaluations: Iterable[EvaluationRow]) -> int:
         """Mirror what is missing, after a search that ended between our row and the mirror.
@@ -132,22 +156,40 @@ class Mirror:
         The storage is used without Optuna's cache, which would keep every trial in memory.
         """
         if self._storage is None:
-            import optuna
-
-            storage = optuna.storages.RDBStorage(self._url)
-            if storage.engine.dialect.name == "sqlite":
-                storage.engine.dispose()  # connections from before the settings
-                use_wal(storage.engine)
-            study = optuna.create_study(
-                study_name=self._name,
-                storage=storage,
-                directions=[direction(objective) for objective in self._objectives],
-                load_if_exists=True,
-            )
-            self._storage, self._study_id = storage, study._study_id
-            trials = storage.get_all_trials(self._study_id, deepcopy=False)
-            self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
+            storage = _storage(self._url)
+            try:
+                self._find_study(storage)
+            except BaseException:
+                storage.engine.dispose()
+                raise
+            self._storage = storage  # last: until it is known what is there, nothing is added
         return self._storage, self._study_id
+
+    def _find_study(self, storage: optuna.storages.RDBStorage) -> None:
+        import optuna
+
+        if storage.engine.dialect.name == "sqlite":
+            storage.engine.dispose()  # connections from before the settings
+            use_wal(storage.engine)
+        sa.event.listen(storage.engine, "handle_error", self._tell_if_away)
+        study = optuna.create_study(
+            study_name=self._name,
+            storage=storage,
+            directions=[direction(objective) for objective in self._objectives],
+            load_if_exists=True,
+        )
+        self._study_id = study._study_id
+        trials = storage.get_all_trials(self._study_id, deepcopy=False)
+        self._mirrored = {t.user_attrs.get("candidate_id", "") for t in trials}
+
+    def _tell_if_away(self, context: Any) -> None:
+        """Raise our own error when the database is away, which Optuna lets through.
+
+        It would try its own errors again, and add a trial twice if the first one was stored.
+        """
+        error = context.sqlalchemy_exception
+        if isinstance(error, sa.exc.DBAPIError) and is_away(error):
+            raise in_our_words(error, self._where)
 
     def _trial(
         self, row: CandidateRow, evaluations: Iterable[EvaluationRow]
@@ -184,8 +226,8 @@ class Mirror:
         return {tokens: value for tokens, value in measured if value is not None}
 
 
-def _is_shown(row: CandidateRow) -> bool:
-    """Say whether a candidate is one for the mirror and will not change any more."""
+def is_mirrored(row: CandidateRow) -> bool:
+    """Say whether a candidate is one that Optuna shows: of the search, and ended for good."""
     given_up = row.state == "paused" and row.checkpoint is None
     return row.role == "search" and (given_up or row.state in {"complete", *FAILED_STATES})
 
@@ -198,19 +240,96 @@ def load_study(url: str, name: str) -> optuna.Study:
     """
     import optuna
 
-    with _quiet(), our_errors(shown(database_url(url))):
-        return optuna.load_study(study_name=name, storage=url)
+    address = database_url(url)
+    with _quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
+        return optuna.load_study(study_name=name, storage=_storage(address, keep=False))
+
+
+def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that Optuna shows of a study; none where it has none.
+
+    Nothing is made: not even Optuna's tables.
+    """
+    import optuna
+
+    engine = make_engine(database_url(url))
+    try:
+        with our_errors(shown(engine.url)), engine.begin() as connection:
+            if not sa.inspect(connection).has_table("studies"):
+                return []
+    finally:
+        engine.dispose()
+    with _storage_of(url) as storage, suppress(KeyError):
+        return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    return []
 
 
 def delete_study(url: str, name: str) -> None:
     """Delete Optuna's study of this name; fine if there is none."""
     import optuna
 
-    with _quiet(), our_errors(shown(database_url(url))):
+    with _storage_of(url) as storage, suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def rename_study(url: str, name: str, new_name: str) -> None:
+    """Have Optuna show a study under another name; fine if there is none."""
+    import optuna
+
+    delete_study(url, new_name)  # of a renaming that was cut short
+    with _storage_of(url) as storage, suppress(KeyError):
+        optuna.copy_study(
+            from_study_name=name,
+            from_storage=storage,
+            to_storage=storage,
+            to_study_name=new_name,
+        )
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+@contextmanager
+def _storage_of(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Yield Optuna's storage in a database, and let go of it."""
+    address = database_url(url)
+    where = shown(address)
+    with _quiet(), our_errors(where), _optunas_errors(where):
+        storage = _storage(address)
         try:
-            optuna.delete_study(study_name=name, storage=url)
-        except KeyError:
-            return
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _storage(url: sa.URL, *, keep: bool = True) -> optuna.storages.RDBStorage:
+    """Return Optuna's storage in a database.
+
+    Args:
+        url: The database.
+        keep: Whether connections are kept open until it is disposed of, which nobody does with
+            the storage of a study that was handed out.
+    """
+    import optuna
+
+    options: dict[str, Any] = {"connect_args": connect_options(url)}
+    if is_server(url) and not keep:
+        options["poolclass"] = sa.NullPool
+    return optuna.storages.RDBStorage(
+        url.render_as_string(hide_password=False), engine_kwargs=options
+    )
+
+
+@contextmanager
+def _optunas_errors(where: str) -> Iterator[None]:
+    """Turn what Optuna makes of the database's errors into ours."""
+    import optuna
+
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        if isinstance(error.__cause__, sa.exc.DBAPIError):
+            raise in_our_words(error.__cause__, where) from error
+        raise StoreError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 def _attributes(row: CandidateRow) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class StudyRecord:
     numerics: Numerics | None
     pace: float | None  # equivalent FLOPs a second that a budget in seconds is reckoned by
     summary: Mapping[str, Any] | None  # the result, once there is one
+    owner: Mapping[str, Any] | None  # who works on it or did last, where the database is a server's
     created_at: datetime
 
 

@@ -14,29 +14,37 @@ from nas.errors import StoreError
 from nas.store.tables import LEADERBOARD, SCHEMA_VERSIONS, VERSION_TABLE, metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# One process at a time makes or upgrades tables: PostgreSQL lets two begin and fails the second.
+LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('nas schema', 0))")
 _version = sa.table(VERSION_TABLE, sa.column("version_num"))
 
 
-def is_current(connection: sa.Connection, where: str) -> bool:
-    """Say whether the database has today's schema; False if it is to be made or upgraded.
+def version(connection: sa.Connection, where: str) -> str | None:
+    """Return the schema of a database, None if it holds none of ours.
 
     Raises:
         StoreError: If a newer release of `nas` wrote it.
     """
-    if not has_schema(connection):
-        return False
-    version = connection.execute(sa.select(_version.c.version_num)).scalar()
-    if version is not None and version not in SCHEMA_VERSIONS:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.execute(sa.select(_version.c.version_num)).scalar()
+    if found is not None and found not in SCHEMA_VERSIONS:
         raise StoreError(
-            f"{where}: written by a newer nas (schema {version}, this one knows up to "
+            f"{where}: written by a newer nas (schema {found}, this one knows up to "
             f"{SCHEMA_VERSIONS[-1]}): upgrade with pip install -U transformer-nas"
         )
-    return bool(version == SCHEMA_VERSIONS[-1])
+    return str(found or "0000")  # migrated down to nothing
 
 
-def has_schema(connection: sa.Connection) -> bool:
-    """Say whether the database holds any schema of ours."""
-    return sa.inspect(connection).has_table(VERSION_TABLE)
+def bring_up_to_date(connection: sa.Connection, where: str) -> None:
+    """Make our tables, or upgrade them, within the caller's transaction."""
+    if connection.dialect.name == "postgresql":  # SQLite's write lock is held already
+        connection.execute(LOCK)
+    found = version(connection, where)  # asked again: another process may have been quicker
+    if found is None:
+        create_schema(connection)
+    elif found != SCHEMA_VERSIONS[-1]:
+        upgrade_schema(connection)
 
 
 def create_schema(connection: sa.Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,11 +12,12 @@ from nas.errors import InputError
 from nas.records import Architecture, to_plain
 from nas.store import tables as t
 from nas.store.rows import StudyRecord
-from nas.store.writes import now
 
 
-def enqueue(connection: sa.Connection, study: StudyRecord, architecture: Architecture) -> None:
-    """Store that a shape is to be tried; see `Store.enqueue`."""
+def enqueue(
+    connection: sa.Connection, study: StudyRecord, architecture: Architecture, when: datetime
+) -> None:
+    """Store that a shape is to be tried; see `Store.enqueue`. The same `when` is the same call."""
     c = t.candidate.c
     tried = _of(t.candidate, study).where(c.architecture_id == architecture.id, c.role == "search")
     if row := connection.execute(tried).first():
@@ -24,9 +26,12 @@ def enqueue(connection: sa.Connection, study: StudyRecord, architecture: Archite
             f"see: nas show {study.name} {row.candidate_id}"
         )
     asked = _of(t.enqueued, study).where(t.enqueued.c.architecture_id == architecture.id)
-    if connection.execute(asked).first():
+    known = connection.execute(asked).first()
+    if known is not None and known.created_at == when:
+        return
+    if known is not None:
         raise InputError(f"study '{study.name}': the shape is enqueued already")
-    values = _values(study, architecture) | {"created_at": now()}
+    values = _values(study, architecture) | {"created_at": when}
     connection.execute(t.enqueued.insert().values(values))
 
 

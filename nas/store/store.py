@@ -1,20 +1,19 @@
 """The study database, read and written: the only way in and out of the tables.
 
 One process writes, the search's driver; any number read meanwhile. Every method is one short
-transaction, and a report that comes twice changes nothing.
+transaction, and what is stored twice is as if it were stored once: a method may be tried again
+when the database went away and nobody knows whether it was stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from nas.errors import InputError, NotFoundError, StoreError, nearest
+from nas.errors import InputError, NotFoundError, nearest
 from nas.records import (
     ROLES,
     STATES,
@@ -26,63 +25,16 @@ from nas.records import (
     TaskSpec,
     to_plain,
 )
-from nas.store import engine as db
-from nas.store import queries, schema, shapes, writes
+from nas.store import queries, shapes, writes
 from nas.store import tables as t
 from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
+from nas.store.session import Session, patient
 
 STUDY_STATES = ("running", "interrupted", "finished")
 
 
-class Store:
+class Store(Session):
     """An open study database. Use `Store.open`, and close it or use it in a `with`."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self.where = db.shown(engine.url)
-
-    @classmethod
-    def open(cls, url_or_path: str | Path, *, create: bool = False) -> Self:
-        """Open a database; make or upgrade its tables where that is due.
-
-        Args:
-            url_or_path: A SQLAlchemy URL (sqlite or postgresql), or a path to a SQLite file.
-            create: Whether a missing database, or one without our tables, is made.
-
-        Raises:
-            InputError: If the URL is malformed.
-            NotFoundError: If there is no such database, or no studies in it.
-            StoreError: If it is unreadable, locked or written by a newer release.
-        """
-        url = db.database_url(url_or_path)
-        db.check_file(url, create=create)
-        store = cls(db.make_engine(url))
-        try:
-            store._prepare(create=create)
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def url(self) -> str:
-        """The database's URL, with its password: not for messages."""
-        return self._engine.url.render_as_string(hide_password=False)
 
     def create_study(
         self,
@@ -114,17 +66,41 @@ class Store:
             "task_spec": to_plain(task_spec),
             "versions": dict(versions),
             "numerics": to_plain(numerics),
+            "owner": self.owner,
             "created_at": writes.now(),
         }
-        with self._write() as connection:
-            if name in queries.study_names(connection):
-                raise InputError(f"{self.where}: study '{name}' already exists")
-            connection.execute(t.study.insert().values(values))
-            made = queries.study(connection, name)
-            assert made is not None, "just made"
-            shapes.add_evidence(connection, made, evidence)
+        self._insert_study(values, evidence)
         return self.study(name)
 
+    @patient
+    def _insert_study(
+        self, values: Mapping[str, Any], evidence: Sequence[tuple[Architecture, float]]
+    ) -> None:
+        with self._write() as connection:
+            known = queries.study(connection, values["name"])
+            if known is not None and known.created_at == values["created_at"]:
+                return  # our own, of a transaction whose end we did not hear of
+            if known is not None:
+                raise InputError(f"{self.where}: study '{known.name}' already exists")
+            connection.execute(t.study.insert().values(values))
+            made = queries.study(connection, values["name"])
+            assert made is not None, "just made"
+            shapes.add_evidence(connection, made, evidence)
+
+    @patient
+    def rename_study(self, name: str, new_name: str) -> None:
+        """Call a study otherwise; fine if it was done before.
+
+        Raises:
+            NotFoundError: If there is none of either name.
+        """
+        with self._write() as connection:
+            here = t.study.c.name == name
+            found = connection.execute(t.study.update().where(here).values(name=new_name))
+            if not found.rowcount and queries.study(connection, new_name) is None:
+                raise NotFoundError(f"{self.where}: no study '{name}'")
+
+    @patient
     def study(self, name: str) -> StudyRecord:
         """Return one study.
 
@@ -141,6 +117,7 @@ class Store:
             )
         return record
 
+    @patient
     def studies(self) -> list[str]:
         """Return the names of all studies, oldest first."""
         with self._read() as connection:
@@ -167,6 +144,7 @@ class Store:
         """Replace the stored configuration; its identity is the caller's to hold fixed."""
         self._update_study(study, config=to_plain(config))
 
+    @patient
     def delete_study(self, name: str) -> None:
         """Delete a study with everything of it in our tables.
 
@@ -177,6 +155,7 @@ class Store:
         with self._write() as connection:
             connection.execute(t.study.delete().where(t.study.c.study_id == record.study_id))
 
+    @patient
     def add_candidate(
         self,
         study: StudyRecord,
@@ -243,6 +222,7 @@ class Store:
         """
         self._update_candidate(study, candidate_id, checkpoint=to_plain(checkpoint))
 
+    @patient
     def record_outcome(self, study: StudyRecord, outcome: Outcome, *, inherited: int = 0) -> bool:
         """Store how a job ended: state, measurements, checkpoint, model and error, all or nothing.
 
@@ -265,6 +245,7 @@ class Store:
             self._check_candidate(connection, study, outcome.candidate_id)
             return writes.apply_outcome(connection, study, outcome, inherited)
 
+    @patient
     def record_model(
         self, study: StudyRecord, candidate_id: str, *, path: str, size_bytes: int, sha256: str
     ) -> None:
@@ -279,6 +260,7 @@ class Store:
                 connection, study, candidate_id, path=path, size_bytes=size_bytes, sha256=sha256
             )
 
+    @patient
     def drop_model(self, study: StudyRecord, candidate_id: str) -> None:
         """Forget a candidate's model folder; fine if it has none."""
         with self._write() as connection:
@@ -290,19 +272,26 @@ class Store:
         Raises:
             InputError: If it was tried or asked for before.
         """
-        with self._write() as connection:
-            shapes.enqueue(connection, study, architecture)
+        self._enqueue(study, architecture, writes.now())
 
+    @patient
+    def _enqueue(self, study: StudyRecord, architecture: Architecture, when: datetime) -> None:
+        with self._write() as connection:
+            shapes.enqueue(connection, study, architecture, when)
+
+    @patient
     def enqueued(self, study: StudyRecord) -> list[Architecture]:
         """Return the shapes that the user asked for, tried or not, in the order of asking."""
         with self._read() as connection:
             return shapes.enqueued(connection, study)
 
+    @patient
     def evidence(self, study: StudyRecord) -> list[tuple[Architecture, float]]:
         """Return the shapes and results that the study took over from another one."""
         with self._read() as connection:
             return shapes.evidence(connection, study)
 
+    @patient
     def rows(self, study: StudyRecord, *, all_rungs: bool = False) -> list[CandidateRow]:
         """Return the study's candidates in the order of their proposal.
 
@@ -313,6 +302,7 @@ class Store:
         with self._read() as connection:
             return queries.candidate_rows(connection, study, all_rungs=all_rungs)
 
+    @patient
     def row(self, study: StudyRecord, candidate_id: str) -> CandidateRow:
         """Return one candidate with its last measurement.
 
@@ -323,6 +313,7 @@ class Store:
             self._check_candidate(connection, study, candidate_id)
             return queries.candidate_rows(connection, study, candidate_id=candidate_id)[0]
 
+    @patient
     def evaluations(
         self, study: StudyRecord, candidate_id: str | None = None
     ) -> list[EvaluationRow]:
@@ -330,40 +321,13 @@ class Store:
         with self._read() as connection:
             return queries.evaluation_rows(connection, study, candidate_id)
 
-    def _prepare(self, *, create: bool) -> None:
-        with self._read() as connection:
-            if schema.is_current(connection, self.where):
-                return
-        with self._write() as connection:
-            # Asked again: another process may have done it in between.
-            if schema.is_current(connection, self.where):
-                return
-            if schema.has_schema(connection):
-                schema.upgrade_schema(connection)
-            elif create:
-                schema.create_schema(connection)
-            else:
-                raise NotFoundError(f"{self.where}: a database without studies of nas")
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with db.our_errors(self.where), self._engine.begin() as connection:
-            try:
-                yield connection
-            except TypeError as error:  # from_plain met a field that it does not know
-                raise StoreError(f"{self.where}: unreadable record ({error})") from error
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        writing = self._engine.execution_options(**{db.WRITES: True})
-        with db.our_errors(self.where), writing.begin() as connection:
-            yield connection
-
+    @patient
     def _update_study(self, study: StudyRecord, **values: Any) -> None:
         with self._write() as connection:
             here = t.study.c.study_id == study.study_id
             connection.execute(t.study.update().where(here).values(values))
 
+    @patient
     def _update_candidate(self, study: StudyRecord, candidate_id: str, **values: Any) -> None:
         with self._write() as connection:
             self._check_candidate(connection, study, candidate_id)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 # Every schema ever released, oldest first; the last is what `metadata` describes. A test holds it
 # equal to the chain of alembic revisions.
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 VERSION_TABLE = "nas_alembic_version"
 
 
@@ -72,6 +72,7 @@ study = sa.Table(
     _json_or_null("numerics"),
     sa.Column("pace", sa.Double),  # FLOPs a second, where budgets are in seconds
     _json_or_null("summary"),
+    _json_or_null("owner"),  # who works on it or did last, on a server; see `lease`
     _required("created_at", UtcDateTime),
 )
 

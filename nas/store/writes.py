@@ -95,6 +95,8 @@ def apply_outcome(
     paused_before = outcome.state == "paused" and bool(outcome.evaluations) and not new
     if state is None or is_final(state) or paused_before:
         return False
+    if state == "interrupted" and not new and _is_stored(connection, study, outcome):
+        return False
     for evaluation in sorted(new, key=lambda e: e.rung):
         before = max((tokens for r, tokens in known.items() if r < evaluation.rung), default=0)
         before = max(before, min(inherited, evaluation.tokens))
@@ -111,6 +113,15 @@ def apply_outcome(
             sha256=outcome.model_sha256,
         )
     return True
+
+
+def _is_stored(connection: sa.Connection, study: StudyRecord, outcome: Outcome) -> bool:
+    """Say whether the last report of a candidate was this one, which left it where it is."""
+    here = queries.is_candidate(t.candidate, study, outcome.candidate_id)
+    c = t.candidate.c
+    stored = connection.execute(sa.select(c.state, c.tokens, c.checkpoint).where(here)).one()
+    checkpoint = to_plain(outcome.checkpoint) if outcome.checkpoint else stored.checkpoint
+    return tuple(stored) == (outcome.state, outcome.tokens, checkpoint)
 
 
 def put_model(

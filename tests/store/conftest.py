@@ -1,30 +1,16 @@
-import os
-import uuid
-
 import pytest
-import sqlalchemy as sa
 
 from nas.families import architecture
 from nas.records import Candidate, Evaluation, Outcome, Recipe, TaskSpec
 from nas.store.store import Store
 
-POSTGRES = os.environ.get("NAS_TEST_POSTGRES")  # URL of a server where databases may be made
 
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store_url(request, tmp_path):
     """The URL of a database that holds nothing yet; the contract of the store runs on each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/study.db"
-        return
-    name = f"nas_{uuid.uuid4().hex[:8]}"
-    server = sa.create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.url.set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    server.dispose()
+        return f"sqlite:///{tmp_path}/study.db"
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture

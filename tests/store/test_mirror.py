@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import optuna
 import pytest
+import sqlalchemy as sa
 
 from nas.records import CheckpointRef
 from nas.store import mirror as mirrors
@@ -41,8 +42,14 @@ def add_complete(store, study, build, number, **changes):
     return candidate
 
 
+def opened(store):
+    """Optuna's study as anyone would open it, without connections that stay open."""
+    storage = optuna.storages.RDBStorage(store.url, engine_kwargs={"poolclass": sa.NullPool})
+    return optuna.load_study(study_name="tiny", storage=storage)
+
+
 def trials(store):
-    return optuna.load_study(study_name="tiny", storage=store.url).trials
+    return opened(store).trials
 
 
 def test_optuna_opens_the_mirror(store, study, mirror, build):
@@ -110,7 +117,7 @@ def test_several_objectives_are_mirrored_with_their_directions(store, build):
     mirror = Mirror(store.url, "tiny", objectives=study.objectives, parameters=PARAMETERS)
     mirror.add(store.rows(study)[0], store.evaluations(study))
     mirror.close()
-    loaded = optuna.load_study(study_name="tiny", storage=store.url)
+    loaded = opened(store)
     assert [d.name for d in loaded.directions] == ["MINIMIZE", "MAXIMIZE"]
     assert loaded.trials[0].values == [2.0, 0.5]
 

@@ -1,6 +1,8 @@
 """Databases that are missing, old, new, foreign or broken."""
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
@@ -71,7 +73,7 @@ def test_older_database_is_upgraded_when_opened(store_url, build):
     with engine.begin() as connection:
         command.downgrade(_config(connection), "base")
     engine.dispose()
-    with Store.open(store_url) as store:
+    with Store.open(store_url, create=True) as store:
         assert store.studies() == []
         build.study(store)
     with Store.open(store_url) as store:
@@ -86,6 +88,8 @@ def test_studies_of_the_first_schema_are_kept(store_url, build):
         command.downgrade(_config(connection), "0001")
         assert "nas_enqueued" not in sa.inspect(connection).get_table_names()
     engine.dispose()
+    assert Store.upgrade(store_url) == ("0001", SCHEMA_VERSIONS[-1])
+    assert Store.upgrade(store_url) == (SCHEMA_VERSIONS[-1], SCHEMA_VERSIONS[-1])
     with Store.open(store_url) as store:
         study = store.study("tiny")
         assert study.pace is None
@@ -97,21 +101,49 @@ def test_studies_of_the_first_schema_are_kept(store_url, build):
 def test_newer_database_is_refused_untouched(store_url):
     Store.open(store_url, create=True).close()
     _set_version(store_url, "UPDATE nas_alembic_version SET version_num = '9999'")
-    for _ in range(2):
+    for attempt in (Store.open, Store.open, Store.upgrade):
         with pytest.raises(StoreError, match=r"newer nas \(schema 9999.*pip install -U transf"):
-            Store.open(store_url)
+            attempt(store_url)
+
+
+@pytest.mark.slow
+def test_older_database_of_a_server_is_not_upgraded_by_who_only_reads(postgres_url, build):
+    with Store.open(postgres_url, create=True) as store:
+        build.study(store)
+    engine = sa.create_engine(postgres_url)
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "0003")
+    with pytest.raises(StoreError, match=r"has schema 0003.*nas db upgrade 'postgresql://nas@1"):
+        Store.open(postgres_url)
+    with engine.connect() as connection:
+        assert "owner" not in {c["name"] for c in sa.inspect(connection).get_columns("nas_study")}
+    engine.dispose()
+    Store.upgrade(postgres_url)
+    with Store.open(postgres_url) as store:
+        assert store.studies() == ["tiny"]
+
+
+@pytest.mark.slow
+def test_processes_that_open_a_new_database_at_once_make_it_once(postgres_url):
+    code = "import sys; from nas.store.store import Store; Store.open(sys.argv[1], create=True)"
+    command_line = [sys.executable, "-c", code, postgres_url]
+    openers = [subprocess.Popen(command_line, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [opener.communicate()[1] for opener in openers] == [b""] * 4
+    with Store.open(postgres_url) as store:
+        assert store.studies() == []
 
 
 def test_database_of_optuna_alone_gets_our_tables_beside(store_url):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.create_study(study_name="theirs", storage=store_url)
+    storage = optuna.storages.RDBStorage(store_url, engine_kwargs={"poolclass": sa.NullPool})
+    optuna.create_study(study_name="theirs", storage=storage)
     with pytest.raises(NotFoundError, match="without studies of nas"):
         Store.open(store_url)
     with Store.open(store_url, create=True) as store:
         assert store.studies() == []
-    assert optuna.load_study(study_name="theirs", storage=store_url).trials == []
+    assert optuna.load_study(study_name="theirs", storage=storage).trials == []
 
 
 def test_sqlite_database_has_wal_and_foreign_keys(tmp_path, build):
@@ -187,6 +219,8 @@ def test_locked_database_says_who_holds_it(tmp_path, build, monkeypatch):
         ("sqlite://", "a study needs a file"),
         ("sqlite:///:memory:", "a study needs a file"),
         ("postgresql://u:secret@h:port/db", "malformed database URL"),
+        ("postgresql://u:se@cret@h/db", "write @ in a password as %40"),
+        ("postgresql+psycopg2://u:secret@h/db", "got driver 'psycopg2'; leave it out"),
     ],
 )
 def test_impossible_url_is_refused_without_its_password(url, message):
