@@ -294,6 +294,10 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds: build, train, eval, save
     error: str = ""
     traceback: str = ""
+    note: str = ""  # worth a line to the user, such as a checkpoint that was damaged
+    disk_fault: str = (
+        ""  # why the disk took no more: the search has to stop, then goes on from here
+    )
 
 
 Record = TypeVar("Record")

@@ -7,7 +7,8 @@
 `events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
-again, `extend` to more tokens, and `own` a shape of the user's.
+again, `extend` to more tokens, and `own` a shape of the user's. `disk` says what a study takes and
+what it means that a disk is full, `filesystem` where SQLite is not safe.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
-from nas.driver.events import Listener, silent
+from nas.driver.disk import check_disk, disk_faults_told, need_of
+from nas.driver.events import Listener, Note, silent
+from nas.driver.filesystem import place_warning
 from nas.driver.latency import under_latency_limit
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search, slots_of
 from nas.driver.search import Driver, SearchInterrupted
@@ -26,8 +29,10 @@ from nas.driver.settings import find_settings
 from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import make_executor
+from nas.plugins import allow
+from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import StudyRecord
-from nas.study import Study, open_study
+from nas.study import Study, open_study, studies_folder
 
 __all__ = ["Listener", "SearchInterrupted", "search"]
 
@@ -39,6 +44,7 @@ def search(
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
     warm_start: str | Path | Study | None = None,
+    trust: bool = False,
     listener: Listener = silent,
 ) -> Study:
     """Run a search to its end; go on with it if it exists.
@@ -53,6 +59,9 @@ def search(
             seeds the proposals of a new study. Its losses are not compared with new ones: `auto`
             takes them for a belief about which shapes are better, which own results may overrule;
             for other strategies its four best shapes are tried first, as long as that pays.
+        trust: Whether code outside nas that a study file, a space file or a stored study names
+            (`package.module:Name`) may be imported, which runs it. What a `StudyConfig` or
+            `overrides` name needs no trust.
         listener: Told what happens (see `driver.events`).
 
     Returns:
@@ -61,6 +70,9 @@ def search(
     Raises:
         InputError: If the study file, the data or the device is wrong, or the study exists with
             other settings.
+        UntrustedError: If code is named that is not trusted.
+        DiskError: If the disk is full or cannot be written; everything is kept, and the same call
+            goes on once there is space.
         SearchInterrupted: A KeyboardInterrupt: Ctrl-C was pressed; everything is kept.
         NasError: If no candidate could be trained.
     """
@@ -70,13 +82,15 @@ def search(
                 "name, overrides and warm_start are for study files, not for a StudyConfig"
             )
         config = study
+        allow([config.space.family, config.task.name, config.strategy])
     else:
         if warm_start is not None:
             start = warm_start.folder if isinstance(warm_start, Study) else warm_start
             overrides = {**(overrides or {}), "warm_start": str(start)}
-        found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh)
+        found = find_settings(str(study), name=name, overrides=overrides, fresh=fresh, trust=trust)
         config = found.config
-    opened = open_for_search(config, fresh=fresh)
+    with disk_faults_told(studies_folder().absolute() / config.name):
+        opened = open_for_search(config, fresh=fresh)
     try:
         if not is_finished(opened):
             _run(opened, listener)
@@ -88,10 +102,11 @@ def search(
 def _run(opened: OpenedStudy, listener: Listener) -> None:
     config = opened.config
     workers = slots_of(config)
-    with Stop() as stop:
+    with disk_faults_told(opened.folder, need_of(opened, workers)), Stop() as stop:
         opened.store.set_state(opened.record, "running")
         executor = make_executor(config.executor, workers=workers, threads=WORKER_THREADS)
         try:
+            _look_at_disk(opened, executor.slots, listener)
             opened = under_latency_limit(opened, executor, listener)
             opened = begun(opened, executor, listener)
             driver = Driver(opened, executor, listener, stop)
@@ -101,6 +116,17 @@ def _run(opened: OpenedStudy, listener: Listener) -> None:
                 driver.ledger.close()
         finally:
             executor.close()
+
+
+def _look_at_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:
+    """Tell or refuse, before anything is trained, what the place of a study cannot hold.
+
+    Raises:
+        DiskError: If not even the least that the study takes is free.
+    """
+    if sqlite_file(database_url(opened.store.url)) and (words := place_warning(opened.folder)):
+        listener(Note(text=words))
+    check_disk(opened, slots, listener)
 
 
 def is_finished(opened: OpenedStudy) -> bool:

@@ -7,6 +7,7 @@ mirror; whatever a crash leaves half done is put right at the next start, forwar
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from pathlib import Path
 from nas.config import TIMED
 from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
+from nas.errors import StoreError
 from nas.families import cost_of
 from nas.records import (
     BESIDE_ROLES,
@@ -32,6 +34,9 @@ from nas.store.rows import CandidateRow, EvaluationRow
 from nas.strategies import Observation
 
 MODELS, CHECKPOINTS = "models", "checkpoints"
+# What a crash may leave in them; anything else is not ours to delete, wherever a folder leads to.
+_MODEL_FOLDER = re.compile(r"[0-9a-f]{12}|\.[0-9a-f]{12}\.(tmp|old)-\d+")
+CHECKPOINT_SUFFIXES = (".safetensors", ".part")
 
 
 class Ledger:
@@ -191,14 +196,13 @@ class Ledger:
         self._delete_other_checkpoints(before, relative)
 
     def checkpoint_of(self, row: CandidateRow) -> CheckpointRef | None:
-        """Return a candidate's checkpoint with an absolute path, None if it is not there whole.
+        """Return a candidate's checkpoint with an absolute path, None if it has none.
 
-        Training begins anew then, which costs time; going on would cost the candidate.
+        Whether it is there whole is for the worker to see, which begins anew where it is not.
         """
         if row.checkpoint is None:
             return None
-        path = self._opened.folder / row.checkpoint.uri
-        return replace(row.checkpoint, uri=str(path)) if is_whole(path, row.checkpoint) else None
+        return replace(row.checkpoint, uri=str(self._opened.folder / row.checkpoint.uri))
 
     def keep_only(self, wanted: set[str]) -> None:
         """Delete the weights of all candidates but some; rows stay."""
@@ -239,14 +243,27 @@ class Ledger:
 
     def close(self) -> None:
         """Mirror what is left and let go of the database."""
-        self.mirror()
-        self._mirror.close()
-        self._store.close()
+        try:
+            self.mirror()
+        finally:  # also where the disk takes no more
+            self._mirror.close()
+            self._store.close()
 
     def _reload(self) -> None:
         self.rows = {row.candidate_id: row for row in self._store.rows(self._record)}
+        self._check_families()
         for one in self._store.evaluations(self._record):
             self._note(one)
+
+    def _check_families(self) -> None:
+        """Refuse shapes of a family that the study is not of: nobody vouched for its code."""
+        family = self._opened.config.space.family
+        for row in self.rows.values():
+            if row.family != family:
+                raise StoreError(
+                    f"{self._store.where}: candidate {row.candidate_id} is of family "
+                    f"'{row.family}', the study of '{family}': the database was altered"
+                )
 
     def _note(self, one: EvaluationRow) -> None:
         bare = replace(one.evaluation, curve=())  # nobody here asks for it
@@ -275,14 +292,15 @@ class Ledger:
         folder = self._opened.folder
         models = {row.model_path for row in self.rows.values() if row.model_path}
         for path in (folder / MODELS).iterdir():
-            if f"{MODELS}/{path.name}" not in models:
+            if f"{MODELS}/{path.name}" not in models and _MODEL_FOLDER.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
         kept = {row.checkpoint.uri for row in self.rows.values() if row.checkpoint}
         unfinished = [r for r in self.rows.values() if r.state in ("running", "interrupted")]
         going_on = tuple(row.candidate_id for row in unfinished)
         for path in (folder / CHECKPOINTS).iterdir():
             of_training = path.name.endswith(UNCOOLED) and path.name.startswith(going_on)
-            if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training:
+            is_ours = path.suffix in CHECKPOINT_SUFFIXES
+            if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training and is_ours:
                 path.unlink(missing_ok=True)
         ended = [row for row in self.rows.values() if row.role == "search"]
         if ended:

@@ -6,9 +6,10 @@ Only this process writes the database. It imports no torch: building and trainin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from nas.driver.choosing import Choosing, nothing_learned
+from nas.driver.disk import disk_error, need_of
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -26,7 +27,7 @@ from nas.driver.opening import OpenedStudy
 from nas.driver.proposing import Proposals
 from nas.driver.result import SearchResult
 from nas.driver.stopping import Stop
-from nas.errors import NasError
+from nas.errors import NasError, StoreError
 from nas.executors import EVENT_SECONDS, Executor
 from nas.records import FINAL_ROLES, Job, Outcome, Progress
 from nas.store import ranking
@@ -151,6 +152,10 @@ class Driver:
         _, job = self._running.pop(outcome.candidate_id)
         self._nothing_to_start = False
         row = self.ledger.record(outcome)
+        if outcome.note:
+            self._listener(Note(text=f"#{row.number}: {outcome.note}"))
+        if outcome.disk_fault:
+            self._leave_full_disk(outcome.disk_fault)
         self._limits.learn(outcome, row, job)
         if row.role == "search":
             self._choosing.look_at_rungs()
@@ -190,6 +195,16 @@ class Driver:
                 self._take(event)
         self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
         raise SearchInterrupted
+
+    def _leave_full_disk(self, words: str) -> NoReturn:
+        """End the search, since a worker found a disk that takes no more."""
+        folder, need = self._opened.folder, need_of(self._opened, self._limits.slots)
+        error = disk_error(folder, words, need)
+        try:
+            self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
+        except StoreError as last_write:
+            raise error from last_write
+        raise error
 
     def _started(self) -> SearchStarted:
         stop = self._config.stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from nas.errors import ConfigError, ShapeError
 from nas.families import cost_of, field_names, shape_class, shape_of
 from nas.records import Architecture, TaskSpec
 from nas.space.feasible import Bools, Constraint, Feasibility, LinearColumn
+from nas.space.interval import highest, hull, lowest
 
 if TYPE_CHECKING:
     from nas.space.space import SearchSpace
@@ -205,6 +206,59 @@ class BoundSpace:
         Exact if `enumerable`, else of draws.
         """
         return self._survey(rng).ranges
+
+    def bounds(self, column: str, *, constrained: bool = True) -> tuple[float, float]:
+        """Return what no feasible shape has less of, and none more, of a closed-form column.
+
+        Exact in a small space, else what interval arithmetic says.
+
+        Args:
+            column: Such as `params`.
+            constrained: Whether shapes that a constraint rules out are left out.
+        """
+        exact = self.size() <= DRAWS
+        ends = [
+            end
+            for depth in self._engine.depths
+            for end in (
+                self._seen_ends(depth, column, constrained=constrained)
+                if exact
+                else self._box_ends(depth, column)
+            )
+        ]
+        low, high = min(one for one, _ in ends), max(other for _, other in ends)
+        for constraint in self.constraints if constrained else ():
+            if constraint.column == column and constraint.side == "max":
+                high = min(high, constraint.bound)
+            elif constraint.column == column:
+                low = max(low, constraint.bound)
+        return low, high
+
+    def _seen_ends(
+        self, depth: int, column: str, *, constrained: bool
+    ) -> Iterator[tuple[float, float]]:
+        """Yield the ends of a column over each block of a depth, every shape looked at."""
+        for _, fields, good in self._engine.blocks(depth):
+            values = np.broadcast_to(self._engine.cost(fields)[column], good.shape)
+            values = values[good] if constrained else values
+            if values.size:
+                yield float(values.min()), float(values.max())
+
+    def _box_ends(self, depth: int, column: str) -> Iterator[tuple[float, float]]:
+        """Yield the ends of a column over a depth, apart for each value of its booleans."""
+        layout = self.space.layout
+        slots = layout.slots(depth)
+        # A boolean has no direction in which a shape grows: both values are looked at.
+        either = [(0, 1) if isinstance(d.values[0], bool) else (None,) for d in slots]
+        for chosen in product(*either):
+            fixed = [at if len(d.values) > 1 else 0 for at, d in zip(chosen, slots, strict=True)]
+            at_low = [0 if at is None else at for at in fixed]
+            at_high = [
+                len(d.values) - 1 if at is None else at for at, d in zip(fixed, slots, strict=True)
+            ]
+            low, high = layout.fields(depth, at_low), layout.fields(depth, at_high)
+            found = self._engine.cost({name: hull(low[name], high[name]) for name in low})[column]
+            yield float(lowest(found)), float(highest(found))
 
     def architectures(self) -> Iterator[Architecture]:
         """Yield every feasible shape; meant for spaces that are `enumerable`."""
