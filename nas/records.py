@@ -295,9 +295,7 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     note: str = ""  # worth a line to the user, such as a checkpoint that was damaged
-    disk_fault: str = (
-        ""  # why the disk took no more: the search has to stop, then goes on from here
-    )
+    disk_fault: str = ""  # why the disk took no more, for which the search has to stop
 
 
 Record = TypeVar("Record")

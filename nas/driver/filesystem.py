@@ -15,37 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 # Kinds as Linux and macOS name them. A plain FUSE mount may be anything, and is mostly remote.
-NETWORK = frozenset(
-    [
-        "9p",
-        "afpfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "davfs",
-        "fuse",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "macfuse",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "osxfuse",
-        "panfs",
-        "pvfs2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "vmhgfs",
-        "webdav",
-    ]
-)
+NETWORK = frozenset({
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "afpfs", "webdav", "davfs", "coda",
+    "beegfs", "ceph", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "pvfs2",
+    "9p", "vboxsf", "vmhgfs", "fuse", "macfuse", "osxfuse",
+})  # fmt: skip
 # User space file systems over a local disk: `fuseblk` is another kind, and never remote.
 LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.mergerfs", "fuse.gocryptfs", "fuse.encfs"})
 REMOTE_DRIVE = 4  # DRIVE_REMOTE of Windows' GetDriveTypeW
