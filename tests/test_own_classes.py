@@ -110,7 +110,7 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     (tmp_path / "own.py").write_text(MODULE)
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    search = run(tmp_path, "-m", "nas", "search", "mine.yaml", "--quiet")
+    search = run(tmp_path, "-m", "nas", "search", "mine.yaml", "--trust", "--quiet")
     assert search.returncode == 0, search.stderr
     loaded = run(tmp_path, "-c", LOAD)
     assert loaded.returncode == 0, loaded.stderr

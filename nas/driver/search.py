@@ -198,7 +198,7 @@ class Driver:
 
     def _leave_full_disk(self, words: str) -> NoReturn:
         """End the search, since a worker found a disk that takes no more."""
-        folder, need = self._opened.folder, need_of(self._opened, self._limits.slots)
+        folder, need = self._opened.folder, need_of(self._opened, self._executor.slots)
         error = disk_error(folder, words, need)
         try:
             self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
