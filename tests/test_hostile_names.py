@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -134,7 +133,7 @@ def test_file_of_any_name_is_data(place: Path) -> None:
         assert (status, err) == (0, "")
         assert not CONTROL & set(out)
         assert nas.open_study(study).config["task"]["data"].endswith(f"{name}.txt")
-        os.rename(f"{name}.txt", "changed.txt")
+        Path(f"{name}.txt").rename("changed.txt")
         Path(f"{name}.txt").write_text("other words " * 900)
         status, out, err = run("search", "tiny.yaml", "--data", f"{name}.txt", "--name", study,
                                "--candidates", "2")  # fmt: skip

@@ -11,7 +11,7 @@ import yaml
 
 from nas.errors import NotFoundError
 from nas.families import FAMILIES
-from nas.plugins import resolve
+from nas.plugins import allow, resolve
 
 MODULE = '''
 """A family, a task and a strategy that stand outside nas."""
@@ -137,5 +137,6 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused(name: str, message: str) -> None:
+    allow([name])
     with pytest.raises(NotFoundError, match=message):
         resolve(FAMILIES, name, what="family")

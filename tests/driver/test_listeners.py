@@ -15,7 +15,7 @@ def sockets_of(pid):
     found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            target = os.readlink(link)
+            target = str(link.readlink())
         except FileNotFoundError:  # closed in between
             continue
         if target.startswith("socket:["):
