@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from stand_ins import build, write_byte_tokenizer
-from typer.testing import CliRunner
 
 import nas
 from nas.artifact.card import model_card
 from nas.artifact.writing import write_model
-from nas.cli import make_app, terminal
+from nas.cli import terminal
 from nas.cli.wording import shape_words
 from nas.config import check_study_name
 from nas.driver.settings import name_from_data
@@ -100,7 +99,7 @@ def test_study_is_not_called_so(name: str) -> None:
     assert not CONTROL & set(str(refused.value))
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "\0" not in name])
 def test_data_of_any_name_gives_a_study_a_name(name: str) -> None:
     check_study_name(name_from_data(f"folder/{name}" if name not in (".", "..") else name))
 
@@ -315,8 +314,6 @@ def test_a_person_sees_control_characters_and_a_program_gets_them(
 
 
 def test_unknown_command_is_answered_without_its_control_characters() -> None:
-    result = CliRunner().invoke(make_app(), [f"{CLEAR}"])
-    assert result.exit_code == 2
     status, out, err = run(CLEAR)
     assert status == 2
     assert not CONTROL & set(out + err)

@@ -93,7 +93,8 @@ def _show_shape(row: CandidateRow) -> None:
     from nas.plugins import is_allowed
 
     if not is_allowed(row.family):  # no code of the user's own is run to show a row
-        terminal.heading(f"\nshape ({row.family})")
+        terminal.say()
+        terminal.heading(f"shape ({terminal.visible(row.family)})")
         show_pairs({**row.shape, **{name: f"{value:,.0f}" for name, value in row.columns.items()}})
         return
     shape = shape_of(row.architecture)

@@ -91,11 +91,11 @@ def search(
         config = found.config
     with disk_faults_told(studies_folder().absolute() / config.name):
         opened = open_for_search(config, fresh=fresh)
-    try:
-        if not is_finished(opened):
-            _run(opened, listener)
-    finally:
-        opened.close()
+        try:
+            if not is_finished(opened):
+                _run(opened, listener)
+        finally:
+            opened.close()
     return open_study(opened.folder)
 
 

@@ -21,7 +21,7 @@ from nas.artifact.manifest import PROCESSOR_FILES
 from nas.config import StudyConfig
 from nas.data import PreparedData
 from nas.driver.events import Listener, Note
-from nas.errors import DISK_FAULTS, DiskError, disk_fault
+from nas.errors import DATABASE_FAULTS, DISK_FAULTS, DiskError, disk_fault
 from nas.records import TaskSpec, to_plain
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
@@ -171,7 +171,7 @@ def disk_error(folder: Path, words: str, need: DiskNeed | None = None) -> DiskEr
     found = why_full(folder)
     if found and words != DISK_FAULTS[errno.EDQUOT]:
         words = found  # the system knows better: of files that cannot be made, for one
-    if words == DISK_FAULTS[errno.EROFS]:
+    if words in (DISK_FAULTS[errno.EROFS], DATABASE_FAULTS["SQLITE_READONLY"]):
         return DiskError(f"{folder}: {words}; make it writable, {_KEPT}")
     free = free_bytes(folder)
     there = "" if free is None else f": {in_words(free)} are free"

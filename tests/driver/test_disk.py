@@ -175,7 +175,7 @@ def test_checkpoint_that_finds_the_disk_full_is_no_fault_of_its_candidate(
     filler = Filler(small_disk)
 
     def act():
-        filler.fill(12_288)
+        filler.fill(98_304)  # a commit fits, a checkpoint does not
         signal.raise_signal(signal.SIGINT)
 
     words = before_and_after(configure(**LONG), act, in_training(0))
