@@ -21,6 +21,7 @@ from nas.driver.stopping import Stop
 from nas.errors import DataError, InputError, NasError
 from nas.executors import EVENT_SECONDS, make_executor
 from nas.families import cost_of
+from nas.plugins import vouch
 from nas.records import Candidate, CheckpointRef, Job, Numerics, Outcome
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -38,6 +39,7 @@ class Bench:
 
     def __init__(self, study: Study, listener: Listener) -> None:
         check_code(study.config, f"study '{study.name}'", trust=False)
+        vouch(study.record.task_spec.task, f"study '{study.name}': task", trust=False)
         self.study, self._listener = study, listener
         self._numerics = _numerics(study)
 
