@@ -191,16 +191,19 @@ def test_altered_database_names_no_code(place: Path) -> None:
     with sqlite3.connect(place / "studies" / "plain" / "study.db") as database:
         database.execute("UPDATE nas_architecture SET family = ?", [FAMILY])
         database.execute("UPDATE nas_candidate SET state = 'interrupted'")
+        altered = "UPDATE nas_study SET task_spec = json_set(task_spec, '$.task', ?)"
+        database.execute(altered, [TASK])
     database.close()
     found = statuses(place, "search plain.yaml --candidates 2", "train plain --candidate 0",
                      "trials plain")  # fmt: skip
     assert [(status, imported) for status, _, imported in found] == [
         (1, False), (2, False), (0, False)
     ]  # fmt: skip
-    assert (
-        "is of family 'planted:Shape', the study of 'llama': the database was altered"
-        in (found[0][1])
-    )
+    words = "is of family 'planted:Shape', the study of 'llama': the database was altered"
+    assert words in found[0][1]
+    [[status, said, imported]] = statuses(place, "train plain --set d_ff=32")
+    assert (status, imported) == (2, False)
+    assert f"study 'plain': task: '{TASK}' {REFUSED}" in said
 
 
 def test_task_of_a_model_folder_is_not_imported(place: Path) -> None:
