@@ -156,8 +156,8 @@ def test_stored_study_is_content_too(place: Path) -> None:
     (place / "imported").unlink()
     (place / "family.yaml").unlink()
     refused = {
-        "search family --candidates 2": "study 'family': space.family",
-        "search family --candidates 2 --dry-run": "study 'family': space.family",
+        "search family --candidates 2": "study 'family' with stop.candidates set: space.family",
+        "search family --dry-run": "study 'family': space.family",
         "enqueue family d_ff=32": "study 'family': space.family",
         "train family --set d_ff=32": "study 'family': space.family",
         "train family --candidate 0": "study 'family': space.family",
