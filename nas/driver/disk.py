@@ -10,11 +10,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from nas.artifact.golden_file import golden_arrays
 from nas.artifact.manifest import PROCESSOR_FILES
@@ -26,9 +27,13 @@ from nas.records import TaskSpec, to_plain
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
 from nas.strategies.halving import FIRST_FULL
+from nas.study import Study
 
 if TYPE_CHECKING:
     from nas.driver.opening import OpenedStudy
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BLOCK = 4_096  # a file takes whole ones on most file systems
 WEIGHT_BYTES = 4
@@ -158,6 +163,19 @@ def disk_faults_told(folder: Path, need: DiskNeed | None = None) -> Iterator[Non
         if not words:
             raise
         raise disk_error(folder, words, need) from error
+
+
+def telling_disk_faults(
+    work: Callable[Concatenate[Study, P], T],
+) -> Callable[Concatenate[Study, P], T]:
+    """Have a function, whose first argument is a study, tell of a full disk as a search does."""
+
+    @wraps(work)
+    def told(study: Study, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with disk_faults_told(study.folder):
+            return work(study, *arguments, **named)
+
+    return told
 
 
 def disk_error(folder: Path, words: str, need: DiskNeed | None = None) -> DiskError:

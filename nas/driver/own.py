@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.config import check_code, config_from_plain
 from nas.driver.bench import Bench
+from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
 from nas.driver.finalists import Comparison, compare
 from nas.driver.opening import recipe_of
@@ -39,6 +40,7 @@ class OwnResult:
     comparisons: Mapping[str, Mapping[str, Comparison]]
 
 
+@telling_disk_faults
 def train_own(
     study: Study, shape: Mapping[str, Any] | Architecture, listener: Listener = silent
 ) -> OwnResult:

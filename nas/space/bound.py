@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ENUMERABLE = 1 << 22  # shapes that are all looked at, in about 0.3 s
 DRAWS = 1 << 16  # uniform draws where they are not; standard error of a share below 0.2 %
+BOXES = 64  # into which the shapes of a depth are cut for bounds, in some milliseconds
 MOST_TOKENS = 1 << 26  # tokens a step; beyond, 64 bits might not hold the bytes of a large shape
 
 Ranges = dict[str, tuple[int, int]]
@@ -245,17 +246,21 @@ class BoundSpace:
                 yield float(values.min()), float(values.max())
 
     def _box_ends(self, depth: int, column: str) -> Iterator[tuple[float, float]]:
-        """Yield the ends of a column over a depth, apart for each value of its booleans."""
+        """Yield the ends of a column over boxes that together hold a depth's shapes.
+
+        Short dimensions are taken value by value: a boolean has no direction in which a shape
+        grows, and what is divided by a number of heads is multiplied by it again.
+        """
         layout = self.space.layout
-        slots = layout.slots(depth)
-        # A boolean has no direction in which a shape grows: both values are looked at.
-        either = [(0, 1) if isinstance(d.values[0], bool) else (None,) for d in slots]
-        for chosen in product(*either):
-            fixed = [at if len(d.values) > 1 else 0 for at, d in zip(chosen, slots, strict=True)]
-            at_low = [0 if at is None else at for at in fixed]
-            at_high = [
-                len(d.values) - 1 if at is None else at for at, d in zip(fixed, slots, strict=True)
-            ]
+        sizes = layout.sizes(depth)
+        apart: set[int] = set()
+        for slot in sorted(range(len(sizes)), key=sizes.__getitem__):
+            if prod(sizes[one] for one in (*apart, slot)) <= BOXES:
+                apart.add(slot)
+        each = [range(n) if slot in apart else (None,) for slot, n in enumerate(sizes)]
+        for chosen in product(*each):
+            at_low = [0 if at is None else at for at in chosen]
+            at_high = [n - 1 if at is None else at for at, n in zip(chosen, sizes, strict=True)]
             low, high = layout.fields(depth, at_low), layout.fields(depth, at_high)
             found = self._engine.cost({name: hull(low[name], high[name]) for name in low})[column]
             yield float(lowest(found)), float(highest(found))

@@ -102,8 +102,8 @@ def load_checkpoint(
         _restore(tensors, network, optimizer)
         state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
         return state, tensors["loss_sum"], _part_of(tensors, "best.")
-    except torch.OutOfMemoryError:
-        raise  # of the device: the checkpoint is sound
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise  # memory is the device's: the checkpoint is sound
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this version ({error})") from error
 

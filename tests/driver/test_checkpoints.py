@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import nas
-from nas.driver.events import Note
 from nas.driver.opening import open_for_search
 from nas.records import CheckpointRef
 from nas.training.loop import Training
@@ -105,24 +103,3 @@ def test_checkpoint_of_another_shape_is_not_gone_on_from(paused):
     outcome = run_job(replace(job, checkpoint=reference), lambda _: None, lambda: False)
     assert outcome.state == "complete"
     assert "not a checkpoint of this version" in outcome.note
-
-
-def test_search_tells_of_a_damaged_checkpoint_and_ends_as_any_other(configure):
-    """The paused one is promoted by a raised limit, from a checkpoint that somebody altered."""
-    changes = {
-        "per_candidate": {"tokens": 2048, "rungs": [1024, 2048], "eta": 4},
-        "stop": {"candidates": 8},
-        "finalists": {"top": 0},
-    }
-    study = nas.search(configure(**changes))
-    waiting = [row for row in study.trials() if row.state == "paused" and row.checkpoint]
-    assert waiting, "nobody waits: choose other settings"
-    for row in waiting:
-        path = study.folder / row.checkpoint.uri
-        path.write_bytes(path.read_bytes()[:-1])
-    events = []
-    more = {**changes, "stop": {"candidates": 12}, "finalists": {"top": 8, "seeds": 1}}
-    study = nas.search(configure(**more), listener=events.append)
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert [note for note in notes if "checkpoint is damaged" in note and "begins anew" in note]
-    assert not [row for row in study.trials() if row.state not in ("complete", "paused")]

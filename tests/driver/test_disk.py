@@ -166,6 +166,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 def test_checkpoint_that_finds_the_disk_full_is_no_fault_of_its_candidate(
     configure, whole, small_disk
 ):
@@ -199,6 +200,7 @@ def test_disk_that_is_full_from_the_beginning_leaves_nothing_behind(configure, s
     assert nas.search(configure(**SMALL)).best()
 
 
+@pytest.mark.slow
 def test_least_that_a_study_takes_is_asked_for_before_it_trains(configure, small_disk, monkeypatch):
     events = []
     filler = Filler(small_disk)
@@ -216,6 +218,7 @@ def test_least_that_a_study_takes_is_asked_for_before_it_trains(configure, small
         nas.search(configure("three", **SMALL))
 
 
+@pytest.mark.slow
 def test_without_inodes_it_is_said_that_no_files_can_be_made(configure, tmp_path, monkeypatch):
     with mounted(tmp_path / "few", "size=32m,nr_inodes=120") as folder:
         monkeypatch.setenv("NAS_STUDIES", str(folder / "studies"))
@@ -226,6 +229,7 @@ def test_without_inodes_it_is_said_that_no_files_can_be_made(configure, tmp_path
         check_sound(nas.search(configure(**SMALL)))
 
 
+@pytest.mark.slow
 def test_read_only_from_the_beginning_is_refused(configure, small_disk):
     remount(small_disk, "ro")
     with pytest.raises(DiskError, match=r"tiny: the file system is read-only; make it writable"):
@@ -241,6 +245,7 @@ def test_read_only_from_the_beginning_is_refused(configure, small_disk):
     assert len(study.trials(role="search")) == 4
 
 
+@pytest.mark.slow
 def test_training_again_on_a_full_disk_ends_cleanly(configure, small_disk):
     study = nas.search(configure(**SMALL, keep=1))
     row = next(row for row in study.trials(role="search") if row.model_path is None)
@@ -453,6 +458,7 @@ def test_bound_of_a_large_space_covers_its_draws(configure):
     assert limited.bind(spec, context=16, batch=8).bounds("params")[1] == 500_000
 
 
+@pytest.mark.slow
 def test_search_tells_where_it_lies_before_it_begins(configure, small_disk, monkeypatch):
     """On a network file system; the real one here is said to be one."""
     from nas.driver import filesystem
