@@ -10,11 +10,13 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from nas.artifact.golden_file import golden_arrays
@@ -32,6 +34,8 @@ from nas.study import Study
 if TYPE_CHECKING:
     from nas.driver.opening import OpenedStudy
 
+NO_FILES = "no more files can be made (the file system's inodes are used up)"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -39,19 +43,21 @@ BLOCK = 4_096  # a file takes whole ones on most file systems
 WEIGHT_BYTES = 4
 MOMENTS = 2  # of AdamW, beside the weights in a checkpoint
 MODEL_FILES = 10  # of a model folder; each may waste a block
-# Beside the weights of a checkpoint: names and places of a layer's tensors with their moments, and
-# of each measurement the curve. 2.3 kB and 2.1 kB were measured.
-LAYER_BYTES, RUNG_BYTES = 4_096, 4_096
-TEXT_BYTES = 16_384  # card and manifest without the task's labels; 3 to 5 kB were measured
+# Beside the weights and moments of a checkpoint: its tensors' names and places, and the curve of each
+# measurement. At most 3.7 kB a layer (of an encoder-decoder), 1 kB a rung and 5 kB were measured.
+LAYER_BYTES, RUNG_BYTES = 8_192, 2_048
+TEXT_BYTES = 16_384  # also of card, manifest and configuration; 3.5 kB were measured
 
-# A database with the tables of nas and Optuna, each candidate in it, each of its measurements.
-# Measured with 1,000 candidates of two rungs: see tests/driver/test_disk.py.
-DATABASE_BYTES, CANDIDATE_BYTES, EVALUATION_BYTES = 600_000, 16_384, 8_192
-# SQLite's write-ahead log goes back to its beginning at 1,000 pages, when nobody reads from it.
-LOG_MOST, LOG_LEAST, LOG_CANDIDATE = 6_000_000, 1_500_000, 400_000
+# A database with the tables of nas and Optuna (160 kB were measured), each candidate in it and each
+# of its measurements (6.5 kB with two of them).
+DATABASE_BYTES, CANDIDATE_BYTES, EVALUATION_BYTES = 300_000, 8_192, 4_096
+# SQLite's write-ahead log: 0.4 MB were measured for the tables and 95 kB for each candidate with two
+# measurements; at 1,000 pages of 4,120 bytes it begins anew, after the transaction that it is in.
+LOG_LEAST, LOG_CANDIDATE, LOG_EVALUATION = 600_000, 100_000, 50_000
+LOG_MOST = 4_500_000
 # Below this a database has no room for its log and the memory that its readers share.
 ROOM = 65_536
-LEAST_DATABASE = 200_000
+LEAST_DATABASE = 150_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,18 +213,24 @@ def _needed(need: DiskNeed | None) -> str:
 
 
 def why_full(folder: Path) -> str:
-    """Return why nothing can be written where a folder lies, as far as the system tells."""
+    """Return why nothing can be written where a folder lies, found out by trying; else nothing."""
+    place = _existing(folder)
     try:
-        found = os.statvfs(_existing(folder))
-    except (AttributeError, OSError):  # Windows has no such call
-        return ""
-    if found.f_flag & os.ST_RDONLY:
-        return DISK_FAULTS[errno.EROFS]
-    if found.f_files and not found.f_favail:
-        return "no more files can be made (the file system's inodes are used up)"
-    if found.f_bavail * found.f_frsize < ROOM:
-        return DISK_FAULTS[errno.ENOSPC]
+        with NamedTemporaryFile(dir=place, prefix=".room-") as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        words = disk_fault(error)
+        return NO_FILES if words and _has_no_inodes(place) else words
     return ""
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    if sys.platform == "win32":
+        return False
+    found = os.statvfs(folder)
+    return bool(found.f_files) and not found.f_favail
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -333,4 +345,5 @@ def _checkpoint_bytes(config: StudyConfig, space: BoundSpace) -> int:
 def _database_bytes(rows: int, rungs: int) -> int:
     """Return what a database of so many candidates takes with its write-ahead log."""
     stored = DATABASE_BYTES + rows * (CANDIDATE_BYTES + rungs * EVALUATION_BYTES)
-    return stored + min(LOG_MOST, LOG_LEAST + rows * LOG_CANDIDATE)
+    log = LOG_LEAST + rows * (LOG_CANDIDATE + rungs * LOG_EVALUATION)
+    return stored + min(LOG_MOST, log)
