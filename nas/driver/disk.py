@@ -43,16 +43,16 @@ BLOCK = 4_096  # a file takes whole ones on most file systems
 WEIGHT_BYTES = 4
 MOMENTS = 2  # of AdamW, beside the weights in a checkpoint
 MODEL_FILES = 10  # of a model folder; each may waste a block
-# Beside the weights and moments of a checkpoint: its tensors' names and places, and the curve of each
-# measurement. At most 3.7 kB a layer (of an encoder-decoder), 1 kB a rung and 5 kB were measured.
+# Beside the weights and moments of a checkpoint: its tensors' names and places, and the curve of
+# each measurement. Measured were 3.7 kB a layer (of an encoder-decoder), 1 kB a rung and 5 kB.
 LAYER_BYTES, RUNG_BYTES = 8_192, 2_048
 TEXT_BYTES = 16_384  # also of card, manifest and configuration; 3.5 kB were measured
 
 # A database with the tables of nas and Optuna (160 kB were measured), each candidate in it and each
 # of its measurements (6.5 kB with two of them).
 DATABASE_BYTES, CANDIDATE_BYTES, EVALUATION_BYTES = 300_000, 8_192, 4_096
-# SQLite's write-ahead log: 0.4 MB were measured for the tables and 95 kB for each candidate with two
-# measurements; at 1,000 pages of 4,120 bytes it begins anew, after the transaction that it is in.
+# SQLite's write-ahead log: 0.4 MB were measured for the tables and 95 kB for each candidate with
+# two measurements; at 1,000 pages of 4,120 bytes it begins anew, when a transaction has ended.
 LOG_LEAST, LOG_CANDIDATE, LOG_EVALUATION = 600_000, 100_000, 50_000
 LOG_MOST = 4_500_000
 # Below this a database has no room for its log and the memory that its readers share.
@@ -214,9 +214,9 @@ def _needed(need: DiskNeed | None) -> str:
 
 def why_full(folder: Path) -> str:
     """Return why nothing can be written where a folder lies, found out by trying; else nothing."""
-    place = _existing(folder)
+    place = _existing(folder / "checkpoints")  # where what a crash leaves is deleted
     try:
-        with NamedTemporaryFile(dir=place, prefix=".room-") as file:
+        with NamedTemporaryFile(dir=place, prefix=".room-", suffix=".part") as file:
             file.write(bytes(ROOM))
             file.flush()
             os.fsync(file.fileno())
