@@ -1,21 +1,27 @@
 """From a name to a class: a row of a table of import strings, or one of the user's own.
 
-A user's own is named `package.module:Name` where a table's key is expected.
+A user's own is named `package.module:Name` where a table's key is expected. Importing it runs code,
+and such names stand in files, folders and databases too: only names that the user has vouched for
+are imported (`allow`, `vouch`), whoever asks.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-from nas.errors import NotFoundError, nearest
+from nas.errors import NotFoundError, UntrustedError, nearest
 
 # What every class of a kind has, which tells it from whatever else a user's import string names.
 MARKS = {"family": "cost", "task": "evaluate", "strategy": "propose", "executor": "submit"}
+
+# Names of the user's own that may be imported. Global, as imports are: what may be imported once
+# in a process has run there.
+_allowed: set[str] = set()
 
 
 def is_own(name: str) -> bool:
@@ -28,6 +34,40 @@ def is_cluster(name: str) -> bool:
     return name.startswith("ray://")
 
 
+def allow(names: Iterable[str]) -> None:
+    """Let names of the user's own be imported in this process: the user gave them, or trusts them.
+
+    Args:
+        names: Rows of a table among them need no leave.
+    """
+    _allowed.update(name for name in names if is_own(name))
+
+
+def is_allowed(name: str) -> bool:
+    """Say whether a name may be resolved: a row of a table, or one that the user vouched for."""
+    return not is_own(name) or name in _allowed
+
+
+def vouch(name: str, where: str, *, trust: bool) -> None:
+    """Let a name that stands in a file, a folder or a database be imported, if the user trusts it.
+
+    Args:
+        name: A row of a table needs no leave.
+        where: Where it stands, file and key.
+        trust: Whether the user said that its code may run.
+
+    Raises:
+        UntrustedError: If it is code outside nas, not trusted, and not the user's own word.
+    """
+    if trust:
+        allow([name])
+    if not is_allowed(name):
+        raise UntrustedError(
+            f"{where}: '{name}' is code outside nas, which would be imported and run; if you know "
+            "where it comes from, add --trust (in Python trust=True)"
+        )
+
+
 def resolve(table: Mapping[str, str], name: str, *, what: str) -> Any:
     """Return the class that a name stands for; its module is imported.
 
@@ -38,8 +78,10 @@ def resolve(table: Mapping[str, str], name: str, *, what: str) -> Any:
 
     Raises:
         NotFoundError: If there is no such row, module or class, or it is none of this kind.
+        UntrustedError: If it is code of the user's own that nobody has vouched for.
     """
     if is_own(name):
+        vouch(name, what, trust=False)
         found = import_own(name)
         if not isinstance(found, type) or not hasattr(found, MARKS[what]):
             raise NotFoundError(f"'{name}': no class of a {what}: it has no '{MARKS[what]}'")

@@ -300,6 +300,8 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     lost: bool = False  # its worker died under it: this is told by the executor, not by the job
+    note: str = ""  # worth a line to the user, such as a checkpoint that was damaged
+    disk_fault: str = ""  # why the disk took no more, for which the search has to stop
 
 
 Record = TypeVar("Record")

@@ -202,7 +202,9 @@ class Study:
         with Store.open(self.url) as store:
             return store.evaluations(self.record, candidate_id)
 
-    def enqueue(self, shape: Mapping[str, Any] | Architecture) -> Architecture:
+    def enqueue(
+        self, shape: Mapping[str, Any] | Architecture, *, trust: bool = False
+    ) -> Architecture:
         """Have a shape of your own tried next, when the search goes on or at once if it runs.
 
         It counts on top of the study's limit of candidates, also of one that is finished.
@@ -210,12 +212,16 @@ class Study:
         Args:
             shape: Fields of the space's family, such as `{"n_layer": 4, "d_model": 128}`; those
                 that the space fixes may be left out.
+            trust: Whether a family of the user's own may be imported, which runs its code.
 
         Raises:
             InputError: If it is not in the space or not feasible, or was tried or asked for.
+            UntrustedError: If the study names code outside nas that is not trusted.
         """
+        from nas.config import check_code
         from nas.space import feasible_shape, space_of_study  # numpy: most questions need none
 
+        check_code(self.config, f"study '{self.name}'", trust=trust)
         space = space_of_study(self.name, self.config, self.record.task_spec)
         wanted = feasible_shape(space, shape)
         with Store.open(self.url) as store:

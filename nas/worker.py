@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nas.device import Gpu, resolve_device
-from nas.errors import NasError
+from nas.errors import CheckpointError, NasError, disk_fault
+from nas.plugins import allow
 from nas.records import (
     Evaluation,
     Job,
@@ -70,6 +71,7 @@ def run_job(job: Job, report: Report, should_stop: Callable[[], bool]) -> Outcom
     """
     from nas.training.numerics import arithmetic
 
+    _allow_code(job)
     with arithmetic(job.numerics):
         run = _Run(job)
         try:
@@ -88,11 +90,12 @@ class _Run:
         self.job = job
         self.timings: dict[str, float] = {}
         self.training: Any = None  # a Training, once built
+        self.note = ""
 
     def finish(self, report: Report, should_stop: Callable[[], bool]) -> Outcome:
-        from nas.training.loop import InterruptedTrainingError, Training
+        from nas.training.loop import InterruptedTrainingError
 
-        self.training = self._timed("build", lambda: Training(self.job))
+        self.training = self._timed("build", self._build)
         before = self.training.state.seconds
         try:
             self._timed("run", lambda: self.training.run(report, should_stop))
@@ -106,15 +109,43 @@ class _Run:
         saved = self._timed("save", self._save_model)
         return self._outcome("complete", checkpoint=self.training.uncooled, **saved)
 
+    def _build(self) -> Any:
+        """Return the training where its checkpoint left it; at its beginning if that is damaged."""
+        from nas.training.loop import Training
+
+        try:
+            return Training(self.job)
+        except CheckpointError as error:
+            self.note = f"{error}; training begins anew"
+            self.job = replace(self.job, checkpoint=None)
+            return Training(self.job)
+
     def failed(self, error: BaseException) -> Outcome:
         from nas.training.loop import DivergedError
 
+        if words := disk_fault(error):
+            return self._without_disk(words)
         if isinstance(error, DivergedError):
             return self._outcome("diverged", error=str(error))
         state = "oom" if is_out_of_memory(error) else "failed"
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
         return self._outcome(state, error=text, traceback=trace)
+
+    def _without_disk(self, words: str) -> Outcome:
+        """Return an outcome in which nothing of this job counts: it is done again from its start.
+
+        What could not be written is no fault of the candidate.
+        """
+        checkpoint = self.job.checkpoint
+        return Outcome(
+            candidate_id=self.job.candidate.id,
+            state="interrupted",
+            tokens=0 if checkpoint is None else checkpoint.tokens,
+            timings=self.timings,
+            disk_fault=words,
+            note=self.note,
+        )
 
     def _checkpoint(self) -> Any:
         if self.job.checkpoint_dir is None:
@@ -163,6 +194,7 @@ class _Run:
             tokens=training.tokens if training is not None else 0,
             evaluations=training.evaluations if training is not None else (),
             timings=self.timings,
+            note=self.note,
             **fields,
         )
 
@@ -181,6 +213,11 @@ def write_trained_model(job: Job, network: nn.Module, evaluation: Evaluation) ->
     return write_model(
         Path(job.model_dir), network.state_dict(), manifest, processor_dir=Path(job.data)
     )
+
+
+def _allow_code(job: Job) -> None:
+    """Let the family and the task of a job be imported: its driver was told to trust them."""
+    allow([job.candidate.architecture.family, job.task_spec.task])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -265,6 +302,8 @@ def _probe(job: Job) -> Numerics:
     from nas.training.loop import Training
     from nas.training.numerics import choose_numerics
 
+    _allow_code(job)
+
     def step(numerics: Numerics) -> Callable[[], None]:
         training = Training(replace(job, numerics=numerics, checkpoint=None))
         return training.step
@@ -286,6 +325,7 @@ def latency(job: Job) -> Latency:
     from nas.training.loop import fresh_network
 
     assert job.latency is not None
+    _allow_code(job)
     network = fresh_network(job.candidate.architecture, job.task_spec, job.candidate.seed)
     return measure_latency(network, job.task_spec, job.latency)
 

@@ -11,7 +11,7 @@ import yaml
 
 from nas.errors import NotFoundError
 from nas.families import FAMILIES
-from nas.plugins import resolve
+from nas.plugins import allow, resolve
 
 MODULE = '''
 """A family, a task and a strategy that stand outside nas."""
@@ -110,7 +110,7 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     (tmp_path / "own.py").write_text(MODULE)
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    search = run(tmp_path, "-m", "nas", "search", "mine.yaml", "--quiet")
+    search = run(tmp_path, "-m", "nas", "search", "mine.yaml", "--trust", "--quiet")
     assert search.returncode == 0, search.stderr
     loaded = run(tmp_path, "-c", LOAD)
     assert loaded.returncode == 0, loaded.stderr
@@ -137,5 +137,6 @@ def test_own_family_and_task_are_searched_stored_and_loaded_with_trust(tmp_path:
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused(name: str, message: str) -> None:
+    allow([name])
     with pytest.raises(NotFoundError, match=message):
         resolve(FAMILIES, name, what="family")

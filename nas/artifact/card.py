@@ -11,6 +11,8 @@ from nas.families.constants import constants_of
 from nas.plugins import is_own
 from nas.records import TaskSpec
 
+_HARMLESS = frozenset(" ._-,:/+=()")  # beside letters and digits
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NativeForm:
@@ -63,9 +65,10 @@ def _title(manifest: Manifest) -> str:
     spec, family = manifest.task_spec, manifest.architecture.family
     name = manifest.candidate_id or manifest.architecture.id
     return (
-        f"# {family} {name}\n\n"
-        f"A {family} model of {manifest.params:,} parameters for {spec.task}: {_sizes(spec)}."
-        + (f" Found by the architecture search `{manifest.study}`." if manifest.study else "")
+        f"# {_plain(family)} {_plain(name)}\n\n"
+        f"A {_plain(family)} model of {manifest.params:,} parameters for {_plain(spec.task)}: "
+        f"{_sizes(spec)}."
+        + (f" Found by the architecture search {_code(manifest.study)}." if manifest.study else "")
         + _base(manifest)
     )
 
@@ -74,7 +77,7 @@ def _base(manifest: Manifest) -> str:
     if not manifest.base:
         return ""
     origin = manifest.base.get("candidate_id")
-    return f" Fine-tuned from `{origin}`." if origin else " Fine-tuned from another model."
+    return f" Fine-tuned from {_code(origin)}." if origin else " Fine-tuned from another model."
 
 
 def _sizes(spec: TaskSpec) -> str:
@@ -97,12 +100,29 @@ def _shape_table(manifest: Manifest) -> str:
 
 
 def _cell(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _plain(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
+
+
+def _plain(text: str) -> str:
+    """Return a text that Markdown and HTML show as it is: a manifest is content, and may be any."""
+    return "".join(
+        one if one.isalnum() or one in _HARMLESS else f"&#{ord(one)};" for one in _one_line(text)
+    )
+
+
+def _code(text: str) -> str:
+    """Return a text in backticks, within which neither Markdown nor HTML acts."""
+    shown = _one_line(text).replace("`", "'")
+    return f"`{shown}`"
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def _metrics_table(manifest: Manifest) -> str:
     rows = [
-        f"| {split or '-'} | {name} | {value:.4f} |"
+        f"| {_plain(split) or '-'} | {_plain(name)} | {value:.4f} |"
         for split, values in manifest.metrics.items()
         for name, value in values.items()
     ]

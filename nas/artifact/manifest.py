@@ -24,7 +24,7 @@ from nas.artifact.bounds import (
 from nas.artifact.folder import broken, plain_file, read_json
 from nas.errors import ArtifactError, InputError, NotFoundError
 from nas.families import shape_class
-from nas.plugins import is_own
+from nas.plugins import allow, is_own
 from nas.records import (
     Architecture,
     Evaluation,
@@ -149,7 +149,7 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
 
     Args:
         folder: A model folder.
-        trust: Whether a family of the user's own may be imported, which runs its code.
+        trust: Whether family and task of the user's own may be imported, which runs their code.
 
     Raises:
         ArtifactError: If it is missing, unreadable, of a newer version, describes no model, or
@@ -163,6 +163,8 @@ def read_manifest(folder: Path, *, trust: bool = False) -> Manifest:
     _check_version(folder, plain.pop("format_version", None))
     try:
         manifest = from_plain(Manifest, plain)
+        if trust:
+            allow([manifest.architecture.family, manifest.task_spec.task])
         if is_own(manifest.architecture.family):
             _check_own(folder, manifest.architecture.family, trust)
         check_task_spec(manifest.task_spec)

@@ -18,6 +18,7 @@ from nas.cli.tables import show_pairs
 from nas.cli.wording import budget_words, count, duration, several, size
 from nas.driver.beginning import timed
 from nas.driver.budgets import rungs_for
+from nas.driver.disk import disk_need, free_bytes
 from nas.driver.opening import (
     WORKER_THREADS,
     eval_tokens,
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from nas.data import PreparedData
 
 DRAWS = 200  # shapes whose mean cost stands for a candidate's
-BYTES_PER_WEIGHT = 4
-MOMENTS = 2  # of AdamW, beside the weights in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +78,8 @@ def show_estimate(config: StudyConfig) -> None:
         show_pairs(_space_pairs(plan.described))
         terminal.say("timing a few steps of one shape...")
         estimate = _estimate(plan, rng)
-        data_bytes = sum(file.stat().st_size for file in plan.prepared.folder.iterdir())
-    show_pairs(_cost_pairs(plan, estimate, data_bytes))
+        pairs = _cost_pairs(plan, estimate)
+    show_pairs(pairs)
 
 
 def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
@@ -182,23 +181,39 @@ def _job(plan: Plan, shape: Any) -> Job:
     )
 
 
-def _cost_pairs(plan: Plan, estimate: Estimate, data_bytes: int) -> dict[str, Any]:
+def _cost_pairs(plan: Plan, estimate: Estimate) -> dict[str, Any]:
     config, numerics, each = plan.config, estimate.numerics, estimate.seconds
     entrants = config.finalists.top + 1 if config.finalists.top else 0
     trainings = entrants * config.finalists.seeds
     finals = trainings * each / plan.slots
-    largest = plan.described["params"][1] * BYTES_PER_WEIGHT
-    models = (config.keep + trainings) * largest
-    # Of the finals one checkpoint a shape, from before its cooldown, until the winner is known.
-    checkpoints = (plan.slots + entrants) * largest * (1 + MOMENTS)
     return {
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
         "a candidate": f"about {duration(each)} for {budget_words(config.budget, estimate.tokens)}",
         "candidates": f"about {3600 * plan.slots / each:.0f} an hour",
         "finals": f"at most {several(trainings, 'training')}, about {duration(finals)}",
-        "disk": f"at most {size(models + checkpoints + data_bytes)}",
+        "disk": _disk_words(plan, each, finals),
         "limits": _limit_words(plan, each, finals),
     }
+
+
+def _disk_words(plan: Plan, each: float, finals: float) -> str:
+    """Return the most that the study takes, and what is free where it would lie."""
+    fits = _fitting(plan, each, finals)
+    need = disk_need(plan.config, plan.space, plan.prepared, plan.slots, candidates=fits)
+    free = free_bytes(studies_folder())
+    there = "" if free is None else f"; {size(free)} are free"
+    if need.most is None:
+        return f"{size(need.one)} a candidate in training, without a limit on all{there}"
+    return f"at most {size(need.most)}, {size(need.least)} at least{there}"
+
+
+def _fitting(plan: Plan, each: float, finals: float) -> int | None:
+    """Return how many candidates the minutes are time for; None without such a limit."""
+    minutes = plan.config.stop.minutes
+    if minutes is None:
+        return None
+    left = max(0.0, minutes * 60 - min(finals, minutes * 30))
+    return max(1, int(left * plan.slots / each))
 
 
 def _limit_words(plan: Plan, each: float, finals: float) -> str:
@@ -211,10 +226,9 @@ def _limit_words(plan: Plan, each: float, finals: float) -> str:
         if not known
         else f"{several(min(known), 'candidate')} take {_total(min(known), plan, each, finals)}"
     )
-    if stop.minutes is None:
+    fits = _fitting(plan, each, finals)
+    if fits is None:
         return whole or "none: the search runs until it is stopped"
-    left = max(0.0, stop.minutes * 60 - min(finals, stop.minutes * 30))
-    fits = max(1, int(left * plan.slots / each))
     if known and fits >= min(known):
         return whole
     return f"{stop.minutes:g} min are time for about {several(fits, 'candidate')}" + (

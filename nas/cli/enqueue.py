@@ -10,6 +10,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.choosing import find_study, study_name
+from nas.cli.trust import TrustOption
 from nas.cli.wording import shape_words
 from nas.errors import InputError
 
@@ -26,6 +27,7 @@ def enqueue(
             show_default=False,
         ),
     ],
+    trust: TrustOption = False,
 ) -> None:
     """Have a shape of your own tried next.
 
@@ -34,7 +36,7 @@ def enqueue(
     """
     found, how = find_study(study)
     terminal.say(how)
-    wanted = found.enqueue(shape_fields(shape))
+    wanted = found.enqueue(shape_fields(shape), trust=trust)
     terminal.say(f"enqueued {shape_words(wanted.shape)}")
     terminal.say(f"go on with: nas search {study_name(found)}")
 

@@ -11,6 +11,7 @@ import typer
 from nas.cli import terminal
 from nas.cli.models import CandidateOption, DeviceOption, open_model
 from nas.cli.tables import show_table
+from nas.cli.trust import TrustOption
 from nas.cli.wording import count
 from nas.errors import InputError
 
@@ -70,6 +71,7 @@ def finetune(
     seed: Annotated[int, typer.Option(help="Decides order and a new head.")] = 0,
     candidate: CandidateOption = None,
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
 ) -> None:
     """Train a model on with new data.
@@ -85,7 +87,7 @@ def finetune(
 
     sections = _sections(settings or [])
     check_free(Path(out))
-    base, how = open_model(model, candidate, "cpu")
+    base, how = open_model(model, candidate, "cpu", trust=trust)
     if not quiet:
         terminal.say(how)
     with _reporting(quiet=quiet) as report:

@@ -13,6 +13,7 @@ from nas.cli import terminal
 from nas.cli.inputs import STDIN, column_of, in_parts, lines_of
 from nas.cli.models import CandidateOption, DeviceOption, ModelArgument, open_model
 from nas.cli.tables import Format, RowStream
+from nas.cli.trust import TrustOption
 from nas.errors import ArtifactError, InputError
 
 COLUMNS = ("prompt", "text")  # what a table's column of prompts may be called
@@ -57,6 +58,7 @@ def generate(
     batch: Annotated[int, typer.Option(min=1, help="Prompts that are gone on from at once.")] = 32,
     candidate: CandidateOption = None,
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Write text with a trained model.
 
@@ -65,7 +67,7 @@ def generate(
     """
     if prompt and file is not None:
         raise InputError("generate: got --prompt and --file; give one of them")
-    model, how = open_model(study, candidate, device)
+    model, how = open_model(study, candidate, device, trust=trust)
     if model.task_spec.head == "causal_lm" and model.tokenizer is None:
         raise ArtifactError(f"{model.folder}: has no tokenizer.json; text needs one")
     prompts = iter([prompt]) if file is None else _prompts(file)
@@ -105,4 +107,4 @@ def _show(written: Iterator[tuple[str, str]], how: str, form: TextFormat) -> Non
             terminal.say()
         else:
             terminal.aside(how)
-        terminal.say(text)
+        terminal.exact(text)

@@ -44,8 +44,16 @@ def find_model(what: str | None, candidate: str | None) -> tuple[Path, str | Non
     return model_folder(found, row), f"{how}, #{row.number}"
 
 
-def open_model(what: str | None, candidate: str | None, device: str) -> tuple[Model, str]:
+def open_model(
+    what: str | None, candidate: str | None, device: str, *, trust: bool
+) -> tuple[Model, str]:
     """Return a model and, in words, which one was taken.
+
+    Args:
+        what: A study or a model folder; None: the newest study.
+        candidate: Of a study: this one instead of the best.
+        device: Where it runs.
+        trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
         NotFoundError: If there is no such study or candidate, or its weights were not kept.
@@ -58,4 +66,4 @@ def open_model(what: str | None, candidate: str | None, device: str) -> tuple[Mo
     check_device_name(device)
     folder, how = find_model(what, candidate)
     said = str(what) if how is None else f"{how}: {shown_path(folder)}"
-    return load(folder, device=device), said
+    return load(folder, device=device, trust=trust), said

@@ -11,6 +11,7 @@ from nas.cli import terminal
 from nas.cli.inputs import Input, check_sources, in_parts, inputs_for
 from nas.cli.models import CandidateOption, DeviceOption, ModelArgument, open_model
 from nas.cli.tables import Format, FormatOption, RowStream
+from nas.cli.trust import TrustOption
 
 AHEAD = 8  # batches that are read at once, among which inputs are put together by length
 
@@ -51,6 +52,7 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Inputs that are worked on at once.")] = 32,
     candidate: CandidateOption = None,
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Ask a model for classes, texts or next items.
 
@@ -62,7 +64,7 @@ def predict(
     standard error.
     """
     check_sources(inputs or [], file)
-    model, how = open_model(study, candidate, device)
+    model, how = open_model(study, candidate, device, trust=trust)
     terminal.aside(how)
     found = inputs_for(model.task_spec, inputs or [], file, column)
     rows = _Answers(model, batch=batch, top=top, seen=seen)

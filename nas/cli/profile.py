@@ -13,6 +13,7 @@ import typer
 from nas.cli import terminal
 from nas.cli.choosing import find_study
 from nas.cli.tables import Format, FormatOption, show_json, show_pairs, show_rows, show_table
+from nas.cli.trust import TrustOption, check_study
 from nas.cli.wording import count, several, shape_words, size
 from nas.errors import InputError, ShapeError
 
@@ -95,6 +96,7 @@ def profile(
             min=1, help="Timed passes: at least 30 and 0.2 s if left out.", show_default=False
         ),
     ] = None,
+    trust: TrustOption = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Show what a model costs and how long its passes take.
@@ -111,9 +113,9 @@ def profile(
         raise InputError("--set: changes a shape of a space; give --space too")
     device = resolve_device(device)
     subject = (
-        _stored(what, candidate)
+        _stored(what, candidate, trust=trust)
         if space is None
-        else _shape(what or candidate, space, settings or (), context, vocab_size)
+        else _shape(what or candidate, space, settings or (), context, vocab_size, trust=trust)
     )
     phases = phase or phases_of(subject.spec.head)
     asked = [_spec(one, subject.spec, batch, context, device, threads) for one in phases]
@@ -123,7 +125,13 @@ def profile(
 
 
 def _shape(
-    other: str | None, name: str, settings: Sequence[str], context: int | None, vocab_size: int
+    other: str | None,
+    name: str,
+    settings: Sequence[str],
+    context: int | None,
+    vocab_size: int,
+    *,
+    trust: bool,
 ) -> Subject:
     from nas.cli.spaces import task_spec_for
     from nas.config import parse_set
@@ -132,7 +140,7 @@ def _shape(
 
     if other is not None:
         raise InputError(f"got both '{other}' and --space {name}; give one of them")
-    space = load_space(name)
+    space = load_space(name, trust=trust)
     reference = {} if space.reference is None else dict(space.reference.shape)
     fields = {**space.fixed, **reference, **dict(parse_set(text) for text in settings)}
     found = architecture(space.family, **fields)
@@ -145,7 +153,7 @@ def _shape(
     return Subject(architecture=found, spec=spec, network=None, batch=BATCH, how=where)
 
 
-def _stored(what: str | None, candidate: str | None) -> Subject:
+def _stored(what: str | None, candidate: str | None, *, trust: bool) -> Subject:
     from nas.artifact import holds_model
     from nas.cli.show import find_candidate
     from nas.model import load_folder
@@ -153,7 +161,7 @@ def _stored(what: str | None, candidate: str | None) -> Subject:
     if what is not None and holds_model(Path(what)):
         if candidate is not None:
             raise InputError(f"--candidate: is for a study, and {what} is a model folder")
-        model = load_folder(what, device="cpu")
+        model = load_folder(what, device="cpu", trust=trust)
         recipe = model.manifest.recipe
         return Subject(
             architecture=model.architecture,
@@ -163,6 +171,7 @@ def _stored(what: str | None, candidate: str | None) -> Subject:
             how=f"model folder {what}",
         )
     study, how = find_study(what)
+    check_study(study, trust=trust)
     row = study.best() if candidate is None else find_candidate(study, candidate)
     return Subject(
         architecture=row.architecture,

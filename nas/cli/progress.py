@@ -121,7 +121,7 @@ class Board:
                 f"{several(event.architectures, 'architecture')}"
             )
         else:
-            return event.text
+            return terminal.visible(event.text)
         return None
 
     def _progress(self, event: Progress) -> None:
@@ -227,7 +227,7 @@ def latency_words(outcome: Outcome) -> str:
 def failure_words(outcome: Outcome) -> str:
     """Return in words why a job has no result."""
     words = STATE_WORDS.get(outcome.state, outcome.state)
-    error = " ".join(outcome.error.split())
+    error = terminal.visible(" ".join(outcome.error.split()))
     return f"{words}: {error}" if error else words
 
 

@@ -80,9 +80,17 @@ def rm(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that is not a study's and nothing else."""
+    """Refuse a folder that is not a study's and nothing else, right in the studies folder."""
+    from nas.study import studies_folder
+
     if folder.is_symlink():
         raise InputError(f"{folder}: is a link; delete what it points to by its own name")
+    place = folder.resolve().parent
+    if place != studies_folder().resolve():
+        raise InputError(
+            f"{folder}: lies outside {studies_folder()}, where nothing is deleted; "
+            f"to delete it, set NAS_STUDIES={place}"
+        )
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in PARTS)
     if foreign:
         raise InputError(

@@ -114,6 +114,14 @@ def search(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move an existing study aside and begin anew.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Import and run code that the study, its space or its database names as "
+            "package.module:Name.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate how long it takes; nothing is kept.")
     ] = False,
@@ -142,7 +150,8 @@ def search(
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings
 
-    found = find_settings(study, name=name, overrides=overrides | _parsed(settings), fresh=fresh)
+    overrides |= _parsed(settings)
+    found = find_settings(study, name=name, overrides=overrides, fresh=fresh, trust=trust)
     if not quiet:
         terminal.say(found.how)
     if dry_run:

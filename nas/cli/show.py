@@ -90,7 +90,13 @@ def _show(study: Study, row: CandidateRow, evaluations: Sequence[EvaluationRow])
 def _show_shape(row: CandidateRow) -> None:
     from nas.families import shape_of
     from nas.families.constants import searched_names
+    from nas.plugins import is_allowed
 
+    if not is_allowed(row.family):  # no code of the user's own is run to show a row
+        terminal.say()
+        terminal.heading(f"shape ({terminal.visible(row.family)})")
+        show_pairs({**row.shape, **{name: f"{value:,.0f}" for name, value in row.columns.items()}})
+        return
     shape = shape_of(row.architecture)
     even = shape.uniform()
     fields = {
@@ -224,9 +230,9 @@ def _show_weights(study: Study, row: CandidateRow) -> None:
 def _show_error(row: CandidateRow) -> None:
     if row.error:
         terminal.say()
-        terminal.say(terminal.bad(f"{row.state}: {row.error}"))
+        terminal.say(terminal.bad(terminal.visible(f"{row.state}: {row.error}")))
     if row.traceback:
-        terminal.say(row.traceback.rstrip())
+        terminal.say(terminal.visible(row.traceback.rstrip()))
 
 
 def _plain(study: Study, row: CandidateRow, evaluations: Sequence[EvaluationRow]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.tables import Format, FormatOption, show_json, show_pairs, show_rows, show_table
+from nas.cli.trust import TrustOption
 from nas.cli.wording import count, shape_words
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def spaces(
     vocab_size: Annotated[int, typer.Option(min=1, help="Tokens of the vocabulary.")] = 257,
     context: Annotated[int, typer.Option(min=1, help="Tokens an example.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 12,
+    trust: TrustOption = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List the search spaces, or check one and say what is in it.
@@ -46,7 +48,7 @@ def spaces(
     from nas.space import load_space
 
     names = [space] if space is not None else _known()
-    bound = [_bind(load_space(name), vocab_size, context, batch) for name in names]
+    bound = [_bind(load_space(name, trust=trust), vocab_size, context, batch) for name in names]
     if space is None:
         rows = [_described(one) for one in bound]
         if form is Format.TABLE:

@@ -104,7 +104,11 @@ def show_table(rows: Sequence[Row], columns: Sequence[str], *, fit: bool = True)
 
 def show_pairs(pairs: Mapping[str, Any]) -> None:
     """Write names and values, a line each; empty values are left out."""
-    shown = {name: str(value) for name, value in pairs.items() if value not in (None, "")}
+    shown = {
+        terminal.visible(name): terminal.visible(str(value))
+        for name, value in pairs.items()
+        if value not in (None, "")
+    }
     widest = max(map(len, shown), default=0)
     room = max(20, terminal.width() - widest - len(GAP))
     for name, value in shown.items():
@@ -189,7 +193,7 @@ class RowStream:
 
 def _block(name: str, values: Sequence[Any]) -> list[str]:
     """Return a column as texts of equal width, its title first; numbers to the right."""
-    texts = [TITLES.get(name, name), *(cell(name, value) for value in values)]
+    texts = [terminal.visible(TITLES.get(name, name)), *(cell(name, value) for value in values)]
     widest = max(map(len, texts))
     numbers = all(isinstance(value, (int, float)) for value in values if value is not None)
     return [text.rjust(widest) if numbers else text.ljust(widest) for text in texts]

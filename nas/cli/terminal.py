@@ -7,10 +7,17 @@ result that is read by a program.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 
 import typer
+
+# What moves the cursor, rings, switches or reorders: ASCII's and ISO 8859's control characters but
+# newline and tab, the marks that turn the direction of text, and line separators.
+_CONTROLS = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_CONTROL_OR_STYLE = re.compile(f"(?P<style>\\x1b\\[[0-9;]*m)|[{_CONTROLS}]")
 
 
 def prepare() -> None:
@@ -46,9 +53,31 @@ def symbol(nice: str, ascii_text: str) -> str:
     return nice
 
 
+def visible(text: str) -> str:
+    """Return a text with its control characters written out as escapes, harmless and to be seen.
+
+    What stands in data, files and databases may otherwise clear the screen, write over lines or
+    turn their order around.
+    """
+    return _CONTROL.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
 def say(text: str = "") -> None:
-    """Write lines to standard output."""
-    typer.echo(text, color=coloured())
+    """Write lines to standard output; of control characters only our own styles act."""
+    typer.echo(_CONTROL_OR_STYLE.sub(_but_styles, text), color=coloured())
+
+
+def _but_styles(found: re.Match[str]) -> str:
+    return found[0] if found["style"] else _written_out(found)
+
+
+def exact(text: str) -> None:
+    """Write a text as it is where a program reads it, and as `visible` shows it on a terminal."""
+    typer.echo(visible(text) if sys.stdout.isatty() else text, color=True)
 
 
 def write(text: str) -> None:
@@ -58,7 +87,7 @@ def write(text: str) -> None:
 
 def aside(text: str) -> None:
     """Write a line to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(visible(text), err=True)
 
 
 def heading(text: str) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.choosing import StudyArgument, find_study, shown_path, study_name
+from nas.cli.trust import TrustOption, check_study
 from nas.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    trust: TrustOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
 ) -> None:
     """Train a candidate again or longer, or your own shape.
@@ -55,6 +57,7 @@ def train(
     if tokens is not None and candidate is None:
         raise InputError("train: --tokens is for a --candidate; a shape has the study's budget")
     found, how = find_study(study)
+    check_study(found, trust=trust)
     if candidate is not None:
         _train_stored(found, how, candidate, tokens, quiet=quiet)
     else:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nas.cli.terminal import visible
+
 if TYPE_CHECKING:
     from nas.config import BudgetConfig
 
@@ -28,7 +30,7 @@ def _field(name: str, value: Any) -> str:
     number = _layers(value) if isinstance(value, (tuple, list)) else f"{value}"
     if name in _AFTER:
         return f"{number}{_AFTER[name]}"
-    return f"{_BEFORE.get(name, f'{name}=')}{number}"
+    return visible(f"{_BEFORE.get(name, f'{name}=')}{number}")
 
 
 def _layers(values: Sequence[int]) -> str:
@@ -103,12 +105,12 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, (tuple, list)):
-        return ",".join(str(item) for item in value)
+        return visible(",".join(str(item) for item in value))
     if isinstance(value, float):
         return _number(name, value)
     if isinstance(value, int) and name in _COUNTS:
         return count(value)
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
 
 
 _COUNTS = frozenset({"params", "non_embedding_params", "tokens", "feasible", "shapes"})

@@ -1,5 +1,6 @@
 """The study file: YAML in, a checked and frozen `StudyConfig` out, and back."""
 
+from nas.config.code import allow_given, check_code
 from nas.config.files import find_study_file, load_config, parse_set, studies_folder, with_key
 from nas.config.parse import TIMED, check_study_name, config_from_plain
 from nas.config.records import (
@@ -24,6 +25,8 @@ __all__ = [
     "StudyConfig",
     "TaskConfig",
     "TuningConfig",
+    "allow_given",
+    "check_code",
     "check_study_name",
     "config_from_plain",
     "find_study_file",

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.config.code import allow_given
 from nas.config.parse import check_study_name, config_from_plain
 from nas.config.records import StudyConfig
 from nas.data.sources import find_source, is_there
@@ -51,20 +52,25 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     strategies: Collection[str] | None = None,
     executors: Collection[str] | None = None,
+    trust: bool = False,
 ) -> StudyConfig:
     """Read a study file.
 
     Args:
         study: A path, the NAME of `./studies/NAME.yaml`, or a shipped NAME.
         name: What the study is called; the file's name if left out.
-        overrides: Values for dotted keys, such as `{"stop.minutes": 5}` (see `parse_set`).
+        overrides: Values for dotted keys, such as `{"stop.minutes": 5}` (see `parse_set`). Code
+            that they name is the user's own word.
         strategies: The strategies there are; any name is taken if left out.
         executors: The executors there are; any name is taken if left out.
+        trust: Whether code outside nas that the file names may be imported and run.
 
     Raises:
         ConfigError: If the file or an override is wrong.
         InputError: If there is no such study file, or a study cannot be called so.
+        UntrustedError: If the file names code that nobody has vouched for.
     """
+    allow_given(overrides or {})
     path = find_study_file(study)
     plain = _found_beside(load_yaml(path), path.parent)
     where = str(path)
@@ -78,6 +84,7 @@ def load_config(
         name=path.stem if name is None else name,
         strategies=strategies,
         executors=executors,
+        trust=trust,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.config.code import check_code
 from nas.config.records import (
     AUTO,
     DEFAULT_SPLIT,
@@ -63,6 +64,10 @@ RECIPE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "token_dropout": (0, 0.9),
     "label_smoothing": (0, 0.9),
 }
+# What Windows takes for a device, with any ending: a study must be one that can be copied there.
+DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
+)
 CLASS_WEIGHTS = ("none", "balanced")
 AUGMENTS = ("none", "flip", "shift", "shift_flip")
 
@@ -71,8 +76,14 @@ def check_study_name(name: str) -> str:
     """Return `name` if a study may be called so.
 
     Raises:
-        InputError: If it is anything but letters, digits and `._-`, or begins with a dot or dash.
+        InputError: If it is anything but letters, digits and `._-`, begins with a dot or dash, or
+            is no name for a folder on Windows.
     """
+    if name.partition(".")[0].lower() in DEVICES or name.endswith("."):
+        raise InputError(
+            f"study name {name!r}: no folder can be called so on Windows; choose another one with "
+            "--name"
+        )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise InputError(
             f"study name {name!r}: expected at most 100 letters, digits or ._- and no dot or dash "
@@ -88,16 +99,27 @@ def config_from_plain(
     name: str,
     strategies: Collection[str] | None = None,
     executors: Collection[str] | None = None,
+    trust: bool = False,
 ) -> StudyConfig:
     """Check the content of a study file, as of YAML or of `StudyConfig.to_plain`.
+
+    Args:
+        plain: The content.
+        where: Where it stands, for messages.
+        name: What the study is called.
+        strategies: The strategies there are; any name is taken if left out.
+        executors: The executors there are; any name is taken if left out.
+        trust: Whether code outside nas that it names may be imported and run.
 
     Raises:
         ConfigError: If anything in it is wrong; the message starts with `where: key.path:`.
         InputError: If a study cannot be called `name`.
+        UntrustedError: If it names code that nobody has vouched for.
     """
+    check_code(plain, where, trust=trust)
     reader = Reader(plain, where=where)
     reader.integer("format_version", minimum=1, maximum=FORMAT_VERSION)
-    space = _read_space(reader)
+    space = _read_space(reader, trust=trust)
     task, kind = read_task(reader.mapping("task"))
     recipe = read_recipe(reader.mapping("recipe", optional=True), task.name, kind)
     objectives = _read_objectives(reader, space, kind)
@@ -134,8 +156,8 @@ def _read_executor(reader: Reader, executors: Collection[str] | None) -> str:
     return name
 
 
-def _read_space(reader: Reader) -> SearchSpace:
-    space = _read_space_alone(reader)
+def _read_space(reader: Reader, *, trust: bool) -> SearchSpace:
+    space = _read_space_alone(reader, trust=trust)
     if reader.value("reference", default=None) is None:
         return space
     try:
@@ -144,12 +166,12 @@ def _read_space(reader: Reader) -> SearchSpace:
         reader.fail("reference", str(error))
 
 
-def _read_space_alone(reader: Reader) -> SearchSpace:
+def _read_space_alone(reader: Reader, *, trust: bool) -> SearchSpace:
     given = reader.value("space", expected="a search space: a name, a file or a mapping")
     if isinstance(given, Mapping):
         return SearchSpace.from_plain(given, where=f"{reader.where}: space", name="inline")
     try:
-        return load_space(reader.text("space"))
+        return load_space(reader.text("space"), trust=trust)
     except NotFoundError as error:
         reader.fail("space", str(error))
 

@@ -201,7 +201,7 @@ def _write(folder: Path, request: DataRequest, draft: Draft) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in draft.arrays.items():
-            write_whole(folder / f"{name}.npy", partial(np.save, arr=array))
+            write_whole(folder / f"{name}.npy", partial(_write_array, array))
         for name, text in draft.files.items():
             write_whole(folder / name, partial(_write_text, text))
         write_json(folder / DATA_JSON, {"format_version": FORMAT_VERSION} | to_plain(info))
@@ -223,6 +223,28 @@ def _fingerprint(draft: Draft) -> str:
     return digest.hexdigest()[:12]
 
 
+class _Stream:
+    """A file that numpy does not know for one: it writes parts as Python does.
+
+    Into a file that it knows it writes as C does, and does not say why that was too little.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, part: bytes) -> int:
+        """Write a part.
+
+        Raises:
+            OSError: If it cannot be, with the system's reason.
+        """
+        return self._file.write(part)
+
+
+def _write_array(array: Array, file: BinaryIO) -> None:
+    np.save(_Stream(file), array, allow_pickle=False)
+
+
 def _write_text(text: str, file: BinaryIO) -> None:
     file.write(text.encode())
 
@@ -230,11 +252,14 @@ def _write_text(text: str, file: BinaryIO) -> None:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is there whole or not at all."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, plain: Any) -> None:

@@ -11,7 +11,8 @@ again, `ledger` writes what came of it and `candidates` keeps it in order, `fina
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
 again, `extend` to more tokens, and `own` a shape of the user's. `checking` looks a study over, and
-`removing` deletes it.
+`removing` deletes it. `disk` says what a study takes and what it means that a disk is full,
+`filesystem` where SQLite is not safe.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
+from nas.driver.disk import check_disk, disk_faults_told, need_of
 from nas.driver.events import Listener, Note, silent
+from nas.driver.filesystem import place_warning
 from nas.driver.latency import under_latency_limit
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search
 from nas.driver.search import Driver, SearchInterrupted
@@ -31,10 +34,12 @@ from nas.driver.settings import find_settings
 from nas.driver.sizing import job_bytes
 from nas.driver.stopping import Stop
 from nas.errors import InputError
-from nas.executors import make_executor
+from nas.executors import Executor, make_executor
+from nas.plugins import allow
+from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import StudyRecord
 from nas.store.urls import open_form
-from nas.study import Study
+from nas.study import Study, studies_folder
 
 __all__ = ["Listener", "SearchInterrupted", "search"]
 
@@ -47,6 +52,7 @@ def search(
     fresh: bool = False,
     warm_start: str | Path | Study | None = None,
     database: str | None = None,
+    trust: bool = False,
     listener: Listener = silent,
 ) -> Study:
     """Run a search to its end; go on with it if it exists.
@@ -64,6 +70,9 @@ def search(
         database: The URL of a server that a new study is to be on, or that the study is on, with
             the password where that is neither in `NAS_DATABASE` nor where libpq finds it. It is
             kept without the password.
+        trust: Whether code outside nas that a study file, a space file or a stored study names
+            (`package.module:Name`) may be imported, which runs it. What a `StudyConfig` or
+            `overrides` name needs no trust.
         listener: Told what happens (see `driver.events`).
 
     Returns:
@@ -72,6 +81,9 @@ def search(
     Raises:
         InputError: If the study file, the data or the device is wrong, or the study exists with
             other settings.
+        UntrustedError: If code is named that is not trusted.
+        DiskError: If the disk is full or cannot be written; everything is kept, and the same call
+            goes on once there is space.
         SearchInterrupted: A KeyboardInterrupt: Ctrl-C was pressed; everything is kept.
         NasError: If no candidate could be trained.
     """
@@ -81,6 +93,7 @@ def search(
                 "name, overrides and warm_start are for study files, not for a StudyConfig"
             )
         config = study if database is None else replace(study, database=open_form(database))
+        allow([config.space.family, config.task.name, config.strategy])
     else:
         if warm_start is not None:
             start = warm_start.folder if isinstance(warm_start, Study) else warm_start
@@ -88,10 +101,15 @@ def search(
         if database is not None:
             overrides = {**(overrides or {}), "database": open_form(database)}
         found = find_settings(
-            str(study), name=name, overrides=overrides, fresh=fresh, database=database
+            str(study),
+            name=name,
+            overrides=overrides,
+            fresh=fresh,
+            database=database,
+            trust=trust,
         )
         config = found.config
-    with Stop(at_once=True) as stop:
+    with disk_faults_told(studies_folder().absolute() / config.name), Stop(at_once=True) as stop:
         opened = open_for_search(config, fresh=fresh, database=database)
         try:
             if not is_finished(opened):
@@ -116,21 +134,38 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
         job_bytes=job_bytes(opened.space, config.seed),
     )
     try:
-        opened = under_latency_limit(opened, executor, listener)
-        opened = begun(opened, executor, listener)
-        driver = Driver(opened, executor, listener, stop)
-        try:
-            driver.run()
-        finally:
-            driver.ledger.close()
+        with disk_faults_told(opened.folder, need_of(opened, executor.slots)):
+            _look_at_disk(opened, executor.slots, listener)
+            _drive(opened, executor, listener, stop)
     finally:
         executor.close()
+
+
+def _drive(opened: OpenedStudy, executor: Executor, listener: Listener, stop: Stop) -> None:
+    opened = under_latency_limit(opened, executor, listener)
+    opened = begun(opened, executor, listener)
+    driver = Driver(opened, executor, listener, stop)
+    try:
+        driver.run()
+    finally:
+        driver.ledger.close()
 
 
 def _device(opened: OpenedStudy) -> str:
     """Return the kind of device that jobs run on; the study's own unless another is asked for."""
     asked, known = opened.config.device, opened.record.numerics
     return known.device if asked == "auto" and known is not None else asked
+
+
+def _look_at_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:
+    """Tell or refuse, before anything is trained, what the place of a study cannot hold.
+
+    Raises:
+        DiskError: If not even the least that the study takes is free.
+    """
+    if sqlite_file(database_url(opened.store.url)) and (words := place_warning(opened.folder)):
+        listener(Note(text=words))
+    check_disk(opened, slots, listener)
 
 
 def is_finished(opened: OpenedStudy) -> bool:

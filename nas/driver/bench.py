@@ -9,9 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from nas.config import check_code
 from nas.data import PreparedData
 from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.claim import Claim, claim
+from nas.driver.disk import disk_error
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note
 from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
 from nas.driver.opening import eval_tokens
@@ -19,6 +21,7 @@ from nas.driver.stopping import Stop
 from nas.errors import DataError, InputError, NasError
 from nas.executors import EVENT_SECONDS, make_executor
 from nas.families import cost_of
+from nas.plugins import vouch
 from nas.records import Candidate, CheckpointRef, Job, Numerics, Outcome
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -35,6 +38,8 @@ class Bench:
     """
 
     def __init__(self, study: Study, listener: Listener) -> None:
+        check_code(study.config, f"study '{study.name}'", trust=False)
+        vouch(study.record.task_spec.task, f"study '{study.name}': task", trust=False)
         self.study, self._listener = study, listener
         self._numerics = _numerics(study)
 
@@ -98,13 +103,17 @@ class Bench:
         )
 
     def train(self, job: Job, row: CandidateRow, store: Store | None = None) -> Outcome:
-        """Run a job to its end; with a store its safety checkpoints are noted there."""
+        """Run a job to its end; with a store its safety checkpoints are noted there.
+
+        Raises:
+            DiskError: If the disk took no more; nothing of the job counts.
+        """
         self._listener(CandidateStarted.of(row, job))
         self._executor.submit(job)
         while True:
             for event in self._executor.events(EVENT_SECONDS):
                 if isinstance(event, Outcome):
-                    return event
+                    return self._taken(event)
                 if event.where:  # only that it takes a while to stop
                     continue
                 if event.checkpoint is not None and store is not None:
@@ -112,6 +121,14 @@ class Bench:
                 self._listener(event)
             if self._stop.asked:
                 self._executor.cancel(row.candidate_id)
+
+    def _taken(self, outcome: Outcome) -> Outcome:
+        """Return how a training ended, if the disk let it come to its end."""
+        if outcome.note:
+            self._listener(Note(text=outcome.note))
+        if outcome.disk_fault:
+            raise disk_error(self.study.folder, outcome.disk_fault)
+        return outcome
 
     def train_new(
         self, store: Store, job: Job, *, number: int, role: str, parameters: Mapping[str, int]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from nas.driver.bench import Bench, checkpoint_of
 from nas.driver.budgets import rungs_of
+from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
 from nas.errors import InputError
 from nas.store.rows import CandidateRow
@@ -13,6 +14,7 @@ from nas.store.store import Store
 from nas.study import Study
 
 
+@telling_disk_faults
 def extend(
     study: Study, candidate_id: str, tokens: int, listener: Listener = silent
 ) -> CandidateRow:

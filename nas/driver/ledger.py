@@ -7,6 +7,7 @@ mirror; whatever a crash leaves half done is put right at the next start, forwar
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from nas.config import TIMED
 from nas.driver.candidates import IN_TRAINING, Candidates
 from nas.driver.latency import within_limit
 from nas.driver.opening import OpenedStudy
+from nas.errors import StoreError
 from nas.families import cost_of
 from nas.records import (
     BESIDE_ROLES,
@@ -37,6 +39,9 @@ from nas.strategies import Observation
 
 MODELS, CHECKPOINTS = "models", "checkpoints"
 LEAVE_SECONDS = 2.0  # that a search which is left goes on mirroring
+# What a crash may leave in them; anything else is not ours to delete, wherever a folder leads to.
+_MODEL_FOLDER = re.compile(r"[0-9a-f]{12}|\.[0-9a-f]{12}\.(tmp|old)-\d+")
+CHECKPOINT_SUFFIXES = (".safetensors", ".part")
 
 
 class Ledger:
@@ -63,6 +68,7 @@ class Ledger:
             self._note(one)
         for row in self._store.rows(self._record):
             self._candidates.put(row)
+        self._check_families()
         self._asked: dict[str, Architecture] = {}
         self.look_for_enqueued()
         self._reconcile()
@@ -230,14 +236,13 @@ class Ledger:
         self._delete_other_checkpoints(before, relative)
 
     def checkpoint_of(self, row: CandidateRow) -> CheckpointRef | None:
-        """Return a candidate's checkpoint with an absolute path, None if it is not there whole.
+        """Return a candidate's checkpoint with an absolute path, None if it has none.
 
-        Training begins anew then, which costs time; going on would cost the candidate.
+        Whether it is there whole is for the worker to see, which begins anew where it is not.
         """
         if row.checkpoint is None:
             return None
-        path = self._opened.folder / row.checkpoint.uri
-        return replace(row.checkpoint, uri=str(path)) if is_whole(path, row.checkpoint) else None
+        return replace(row.checkpoint, uri=str(self._opened.folder / row.checkpoint.uri))
 
     def keep_only(self, wanted: set[str]) -> None:
         """Delete the weights of all candidates but some; rows stay."""
@@ -289,6 +294,16 @@ class Ledger:
             self._mirror.close()
             self._store.close()
 
+    def _check_families(self) -> None:
+        """Refuse shapes of a family that the study is not of: nobody vouched for its code."""
+        family = self._opened.config.space.family
+        for row in self.rows.values():
+            if row.family != family:
+                raise StoreError(
+                    f"{self._store.where}: candidate {row.candidate_id} is of family "
+                    f"'{row.family}', the study of '{family}': the database was altered"
+                )
+
     def _note(self, one: EvaluationRow) -> None:
         """Keep the objectives of a measurement: nobody here asks for the rest."""
         metrics = {
@@ -325,13 +340,14 @@ class Ledger:
         folder = self._opened.folder
         models = {row.model_path for row in self.rows.values() if row.model_path}
         for path in (folder / MODELS).iterdir():
-            if f"{MODELS}/{path.name}" not in models:
+            if f"{MODELS}/{path.name}" not in models and _MODEL_FOLDER.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
         kept = {row.checkpoint.uri for row in self.rows.values() if row.checkpoint}
         going_on = tuple(r.candidate_id for r in self.rows.values() if r.state in IN_TRAINING)
         for path in (folder / CHECKPOINTS).iterdir():
             of_training = path.name.endswith(UNCOOLED) and path.name.startswith(going_on)
-            if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training:
+            is_ours = path.suffix in CHECKPOINT_SUFFIXES
+            if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training and is_ours:
                 path.unlink(missing_ok=True)
         self._unmirrored.extend(self._mirror.missing(self.search_rows()))
 

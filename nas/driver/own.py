@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.config import config_from_plain
+from nas.config import check_code, config_from_plain
 from nas.driver.bench import Bench
+from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
 from nas.driver.finalists import Comparison, compare
 from nas.driver.opening import recipe_of
@@ -39,6 +40,7 @@ class OwnResult:
     comparisons: Mapping[str, Mapping[str, Comparison]]
 
 
+@telling_disk_faults
 def train_own(
     study: Study, shape: Mapping[str, Any] | Architecture, listener: Listener = silent
 ) -> OwnResult:
@@ -57,6 +59,7 @@ def train_own(
         NasError: If it could not be trained.
         KeyboardInterrupt: If the user stopped it; the same call goes on.
     """
+    check_code(study.config, f"study '{study.name}'", trust=False)
     space = space_of_study(study.name, study.config, study.record.task_spec)
     architecture = _checked(space, shape)
     config = config_from_plain(study.config, where=f"study '{study.name}'", name=study.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.driver.bench import Bench, drop_checkpoint, ended, relative_to
+from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
 from nas.driver.ledger import MODELS
 from nas.errors import InputError, NasError
@@ -16,6 +17,7 @@ from nas.study import Study
 NEVER = 1e9  # seconds between safety checkpoints of a training that leaves none
 
 
+@telling_disk_faults
 def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> CandidateRow:
     """Train a complete candidate again by its own recipe, seed and arithmetic; keep its weights.
 

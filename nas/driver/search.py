@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from nas.driver.choosing import Choosing, nothing_learned
+from nas.driver.disk import disk_error, need_of
 from nas.driver.events import (
     CandidateEnded,
     CandidateStarted,
@@ -29,7 +30,7 @@ from nas.driver.recovery import Recovery, retry_words
 from nas.driver.result import SearchResult
 from nas.driver.stopping import Stop
 from nas.driver.watch import Watch
-from nas.errors import NasError
+from nas.errors import NasError, StoreError
 from nas.executors import EVENT_SECONDS, Executor
 from nas.records import FINAL_ROLES, Job, Outcome, Progress
 from nas.store import ranking
@@ -200,6 +201,10 @@ class Driver:
             self.ledger.note_checkpoint(outcome.candidate_id, outcome.checkpoint)
             outcome = replace(outcome, checkpoint=None)
         row = self.ledger.record(outcome)
+        if outcome.note:
+            self._listener(Note(text=f"#{row.number}: {outcome.note}"))
+        if outcome.disk_fault:
+            self._leave_full_disk(outcome.disk_fault)
         self._limits.learn(outcome, row, job)
         if row.role == "search":
             self._choosing.look_at_rungs()
@@ -238,6 +243,16 @@ class Driver:
             self._hear()
         self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
         raise SearchInterrupted
+
+    def _leave_full_disk(self, words: str) -> NoReturn:
+        """End the search, since a worker found a disk that takes no more."""
+        folder, need = self._opened.folder, need_of(self._opened, self._executor.slots)
+        error = disk_error(folder, words, need)
+        try:
+            self.ledger.finish("interrupted", {"elapsed_seconds": self._limits.elapsed})
+        except StoreError as last_write:
+            raise error from last_write
+        raise error
 
     def _started(self) -> SearchStarted:
         stop = self._config.stop

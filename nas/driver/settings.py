@@ -10,11 +10,13 @@ from typing import Any
 
 from nas.config import (
     StudyConfig,
+    allow_given,
     config_from_plain,
     find_study_file,
     load_config,
     with_key,
 )
+from nas.config.parse import DEVICES
 from nas.errors import InputError, NotFoundError
 from nas.executors import EXECUTORS
 from nas.shipped import shipped_names
@@ -39,6 +41,7 @@ def find_settings(
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
     database: str | None = None,
+    trust: bool = False,
 ) -> Settings:
     """Return the settings of a search.
 
@@ -50,14 +53,17 @@ def find_settings(
             of a stored study; None: the shipped study of the task that `overrides` name, or
             quickstart.
         name: What the study is to be called.
-        overrides: Values for dotted keys.
+        overrides: Values for dotted keys. Code that they name is the user's own word.
         fresh: Whether an existing study is moved aside.
         database: The URL of the server that a stored study is on, with its secrets.
+        trust: Whether code outside nas that the file or the stored study names may be imported.
 
     Raises:
         InputError: If there is no such study, or a setting is wrong.
+        UntrustedError: If code is named that nobody has vouched for.
     """
     overrides = overrides or {}
+    allow_given(overrides)
     wanted = study or _shipped_for(overrides.get("task.name"))
     _check_not_a_url(wanted)
     own_file, shipped = _own_file(wanted), _is_shipped(wanted)
@@ -68,11 +74,16 @@ def find_settings(
         name = name_from_data(str(data))
     goes_on = name is None and not fresh
     if stored is not None and not own_file and (goes_on or not shipped):
-        return _stored_settings(stored, name, overrides)
+        return _stored_settings(stored, name, overrides, trust=trust)
     file = find_study_file(wanted)
     how = f"shipped {file.name}" if shipped and not own_file else str(file)
     config = load_config(
-        wanted, name=name, overrides=overrides, strategies=STRATEGIES, executors=EXECUTORS
+        wanted,
+        name=name,
+        overrides=overrides,
+        strategies=STRATEGIES,
+        executors=EXECUTORS,
+        trust=trust,
     )
     return Settings(config=config, how=f"study {config.name} by the study file {how}")
 
@@ -90,7 +101,8 @@ def name_from_data(data: str) -> str:
     """Return what a study of one's own data is called: the data's name without suffixes."""
     last = data.removeprefix("builtin:") if data.startswith("builtin:") else _last(data)
     stem = last.lstrip(".").partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:100] or "data"
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:100] or "data"
+    return f"{name}-data" if name.lower() in DEVICES else name
 
 
 def _last(path: str) -> str:
@@ -140,7 +152,9 @@ def _is_shipped(text: str) -> bool:
     return text in shipped_names("studies")
 
 
-def _stored_settings(study: Study, name: str | None, overrides: Mapping[str, Any]) -> Settings:
+def _stored_settings(
+    study: Study, name: str | None, overrides: Mapping[str, Any], *, trust: bool
+) -> Settings:
     where = f"study '{study.name}'"
     plain = dict(study.config)
     for key, value in overrides.items():
@@ -151,5 +165,6 @@ def _stored_settings(study: Study, name: str | None, overrides: Mapping[str, Any
         name=study.name if name is None else name,
         strategies=STRATEGIES,
         executors=EXECUTORS,
+        trust=trust,
     )
     return Settings(config=config, how=f"study {config.name} by the settings that {where} stored")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, cast
 
 from nas.errors import ShapeError, nearest
-from nas.plugins import import_row, resolve
+from nas.plugins import allow, import_row, resolve
 from nas.records import Architecture, ShapeValue, TaskSpec
 
 FAMILIES: dict[str, str] = {
@@ -136,6 +136,7 @@ def shape_class(family: str) -> type[Shape]:
 
     Raises:
         NotFoundError: If the family is unknown.
+        UntrustedError: If it is one of the user's own that nobody has vouched for.
     """
     return cast(type[Shape], resolve(FAMILIES, family, what="family"))
 
@@ -148,10 +149,16 @@ def module_class(family: str) -> Any:
 def architecture(family: str, **fields: Any) -> Architecture:
     """Return the canonical architecture of a family and its fields.
 
+    Args:
+        family: A key of `FAMILIES`, or `package.module:Name` for one of the user's own, which is
+            imported: whoever calls this has named it.
+        **fields: Of its shape.
+
     Raises:
         NotFoundError: If the family is unknown.
         ShapeError: If a field is unknown or missing, or the shape breaks the family's rules.
     """
+    allow([family])
     return Architecture(family=family, shape=_make(shape_class(family), fields).canonical())
 
 

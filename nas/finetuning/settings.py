@@ -18,6 +18,7 @@ from nas.data import DataRequest, PreparedData, Trained
 from nas.data.text_classification import MASK, SPECIAL
 from nas.errors import InputError
 from nas.model import Model
+from nas.plugins import allow
 from nas.records import Candidate, Job, Numerics, Recipe
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
@@ -102,6 +103,7 @@ def config_for(
         InputError: If one is wrong, or the model has decided it.
     """
     spec, options = base.task_spec, dict(task or {})
+    allow([options["name"]] if isinstance(options.get("name"), str) else [])  # the user's own word
     name = options.pop("name", spec.task)
     kind = task_class(name)
     _check_task(base, name, kind, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from nas.errors import ConfigError, ShapeError
 from nas.families import cost_of, field_names, shape_class, shape_of
 from nas.records import Architecture, TaskSpec
 from nas.space.feasible import Bools, Constraint, Feasibility, LinearColumn
+from nas.space.interval import highest, hull, lowest
 
 if TYPE_CHECKING:
     from nas.space.space import SearchSpace
 
 ENUMERABLE = 1 << 22  # shapes that are all looked at, in about 0.3 s
 DRAWS = 1 << 16  # uniform draws where they are not; standard error of a share below 0.2 %
+BOXES = 64  # into which the shapes of a depth are cut for bounds, in some milliseconds
 MOST_TOKENS = 1 << 26  # tokens a step; beyond, 64 bits might not hold the bytes of a large shape
 
 Ranges = dict[str, tuple[int, int]]
@@ -205,6 +207,63 @@ class BoundSpace:
         Exact if `enumerable`, else of draws.
         """
         return self._survey(rng).ranges
+
+    def bounds(self, column: str, *, constrained: bool = True) -> tuple[float, float]:
+        """Return what no feasible shape has less of, and none more, of a closed-form column.
+
+        Exact in a small space, else what interval arithmetic says.
+
+        Args:
+            column: Such as `params`.
+            constrained: Whether shapes that a constraint rules out are left out.
+        """
+        exact = self.size() <= DRAWS
+        ends = [
+            end
+            for depth in self._engine.depths
+            for end in (
+                self._seen_ends(depth, column, constrained=constrained)
+                if exact
+                else self._box_ends(depth, column)
+            )
+        ]
+        low, high = min(one for one, _ in ends), max(other for _, other in ends)
+        for constraint in self.constraints if constrained else ():
+            if constraint.column == column and constraint.side == "max":
+                high = min(high, constraint.bound)
+            elif constraint.column == column:
+                low = max(low, constraint.bound)
+        return low, high
+
+    def _seen_ends(
+        self, depth: int, column: str, *, constrained: bool
+    ) -> Iterator[tuple[float, float]]:
+        """Yield the ends of a column over each block of a depth, every shape looked at."""
+        for _, fields, good in self._engine.blocks(depth):
+            values = np.broadcast_to(self._engine.cost(fields)[column], good.shape)
+            values = values[good] if constrained else values
+            if values.size:
+                yield float(values.min()), float(values.max())
+
+    def _box_ends(self, depth: int, column: str) -> Iterator[tuple[float, float]]:
+        """Yield the ends of a column over boxes that together hold a depth's shapes.
+
+        Short dimensions are taken value by value: a boolean has no direction in which a shape
+        grows, and what is divided by a number of heads is multiplied by it again.
+        """
+        layout = self.space.layout
+        sizes = layout.sizes(depth)
+        apart: set[int] = set()
+        for slot in sorted(range(len(sizes)), key=sizes.__getitem__):
+            if prod(sizes[one] for one in (*apart, slot)) <= BOXES:
+                apart.add(slot)
+        each = [range(n) if slot in apart else (None,) for slot, n in enumerate(sizes)]
+        for chosen in product(*each):
+            at_low = [0 if at is None else at for at in chosen]
+            at_high = [n - 1 if at is None else at for at, n in zip(chosen, sizes, strict=True)]
+            low, high = layout.fields(depth, at_low), layout.fields(depth, at_high)
+            found = self._engine.cost({name: hull(low[name], high[name]) for name in low})[column]
+            yield float(lowest(found)), float(highest(found))
 
     def architectures(self) -> Iterator[Architecture]:
         """Yield every feasible shape; meant for spaces that are `enumerable`."""

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from nas.errors import NotFoundError, nearest
 from nas.families import Shape, shape_class
 from nas.families.constants import searched_names
+from nas.plugins import vouch
 from nas.records import ShapeValue, TaskSpec
 from nas.space.dimensions import DEPTH, ENDS, FREE, ONE, Dimension
 from nas.space.feasible import Constraint
@@ -66,15 +67,21 @@ class Parts:
     description: str
 
 
-def parse(plain: Mapping[str, Any], *, where: str) -> Parts:
+def parse(plain: Mapping[str, Any], *, where: str, trust: bool = False) -> Parts:
     """Check the plain content of a space file.
+
+    Args:
+        plain: The content.
+        where: Where it stands, for messages.
+        trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
         ConfigError: If anything in it is wrong; the message starts with `where: key.path:`.
+        UntrustedError: If it names a family of the user's own that nobody has vouched for.
     """
     reader = Reader(plain, where=where)
     _read_version(reader)
-    kind = _read_family(reader)
+    kind = _read_family(reader, trust=trust)
     known = Fields.of(kind)
     fixed = _read_fixed(reader.mapping("fixed", optional=True), known)
     dimensions = _read_dimensions(reader.mapping("dimensions"), known, fixed)
@@ -101,9 +108,11 @@ def parse(plain: Mapping[str, Any], *, where: str) -> Parts:
     )
 
 
-def _read_family(reader: Reader) -> type[Shape]:
+def _read_family(reader: Reader, *, trust: bool) -> type[Shape]:
+    name = reader.text("family")
+    vouch(name, f"{reader.where}: family", trust=trust)
     try:
-        return shape_class(reader.text("family"))
+        return shape_class(name)
     except NotFoundError as error:
         reader.fail("family", str(error))
 

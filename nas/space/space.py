@@ -6,6 +6,7 @@ Which of the shapes are feasible depends on the task and is asked of `space.bind
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +54,22 @@ class SearchSpace:
         object.__setattr__(self, "layout", self._make_layout())
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any], *, where: str, name: str = "") -> Self:
+    def from_plain(
+        cls, plain: Mapping[str, Any], *, where: str, name: str = "", trust: bool = False
+    ) -> Self:
         """Check plain content, as of a YAML file or of `to_plain`.
+
+        Args:
+            plain: The content.
+            where: Where it stands, for messages.
+            name: What the space is called.
+            trust: Whether a family of the user's own may be imported, which runs its code.
 
         Raises:
             ConfigError: If anything in it is wrong; the message starts with `where: key.path:`.
+            UntrustedError: If it names a family of the user's own that nobody has vouched for.
         """
-        parts = parse(plain, where=where)
+        parts = parse(plain, where=where, trust=trust)
         space = cls(
             family=parts.family,
             fixed=parts.fixed,
@@ -184,18 +194,24 @@ class SearchSpace:
         raise AssertionError("two shapes that differ in no field")
 
 
-def load_space(path_or_name: str | Path) -> SearchSpace:
+def load_space(path_or_name: str | Path, *, trust: bool = False) -> SearchSpace:
     """Load a space: an existing file, else `./search_spaces/NAME.yaml`, else a shipped NAME.
+
+    Args:
+        path_or_name: Which one.
+        trust: Whether a family of the user's own may be imported, which runs its code.
 
     Raises:
         NotFoundError: If there is no such file or name.
         ConfigError: If the file is wrong.
+        UntrustedError: If it names a family of the user's own that nobody has vouched for.
     """
     given = str(path_or_name)
     local = Path(FOLDER) / f"{given}.yaml"
     for path in (Path(given), local):
-        if path.is_file():
-            return SearchSpace.from_plain(load_yaml(path), where=str(path), name=path.stem)
+        if os.path.isfile(path):  # noqa: PTH113 - False, not an error, for impossible names
+            plain = load_yaml(path)
+            return SearchSpace.from_plain(plain, where=str(path), name=path.stem, trust=trust)
     known = shipped_spaces()
     if given in known:
         path = shipped_folder(FOLDER) / f"{given}.yaml"

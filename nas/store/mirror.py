@@ -210,7 +210,7 @@ class Mirror:
             intermediate_values=self._intermediate(evaluations),
         )
         trial.datetime_start = _local(row.created_at)
-        trial.datetime_complete = _local(row.finished_at or row.created_at)
+        trial.datetime_complete = _local(max(row.finished_at or row.created_at, row.created_at))
         return trial
 
     def _distributions(self, values: Mapping[str, int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas.errors import StoreError
 from nas.records import CheckpointRef, Evaluation, Numerics, Recipe, TaskSpec, from_plain
 from nas.store import tables as t
 from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
@@ -102,6 +103,7 @@ def _candidate_row(
     study: StudyRecord, stored: sa.Row[Any], measured: EvaluationRow | None
 ) -> CandidateRow:
     evaluation = measured.evaluation if measured else None
+    _own_path(f"models/{stored.candidate_id}", "models")  # where its model folder goes
     return CandidateRow(
         study=study.name,
         number=stored.number,
@@ -124,14 +126,31 @@ def _candidate_row(
         columns=stored.columns,
         parameters=stored.parameters,
         metrics=measured.metrics if measured else {},
-        model_path=stored.path,
-        checkpoint=from_plain(CheckpointRef, stored.checkpoint) if stored.checkpoint else None,
+        model_path=stored.path and _own_path(stored.path, "models"),
+        checkpoint=_checkpoint(stored.checkpoint) if stored.checkpoint else None,
         timings=stored.timings,
         error=stored.error,
         traceback=stored.traceback,
         created_at=stored.created_at,
         finished_at=stored.finished_at,
     )
+
+
+def _checkpoint(plain: Any) -> CheckpointRef:
+    found = from_plain(CheckpointRef, plain)
+    _own_path(found.uri, "checkpoints")
+    return found
+
+
+def _own_path(path: str, folder: str) -> str:
+    """Return a stored path, which names something right within a folder of the study.
+
+    A database is content: what it names is loaded and deleted, and nothing outside may be.
+    """
+    parent, slash, name = path.partition("/")
+    if parent != folder or not slash or name in ("", ".", "..") or set(name) & set("/\\"):
+        raise StoreError(f"the database was altered: {path!r} is no path in {folder}/")
+    return path
 
 
 def _evaluations(

@@ -12,6 +12,7 @@ from typing import Any
 from nas.errors import NotFoundError
 from nas.families import shape_class
 from nas.families.constants import searched_names
+from nas.plugins import is_allowed
 from nas.records import (
     Architecture,
     Candidate,
@@ -154,7 +155,9 @@ class CandidateRow:
         """
         own: dict[str, Cell] = {name: getattr(self, name) for name in PLAIN_COLUMNS}
         recipe = {name: getattr(self.recipe, name) for name in _RECIPE_FIELDS}
-        shape = {**_shape_defaults(self.family), **self.shape}
+        # A row is content, and asking for it runs no code of the user's own.
+        defaults = _shape_defaults(self.family) if is_allowed(self.family) else {}
+        shape = {**defaults, **self.shape}
         return {**recipe, **shape, **self.columns, **self.metrics, **own}
 
 

@@ -22,6 +22,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def ended_at(state: str, created_at: datetime) -> datetime | None:
+    """Return when a candidate ended that is now in this state; None: it has not.
+
+    Nothing ends before it begins, also where the clock was set back meanwhile.
+    """
+    return max(now(), created_at) if is_final(state) else None
+
+
 def is_final(state: str) -> bool:
     """Say whether a candidate in this state is done with, unless it is set running again."""
     return state == "complete" or state in FAILED_STATES
@@ -176,14 +184,15 @@ def _insert_evaluation(
 def _update_candidate(connection: sa.Connection, study: StudyRecord, outcome: Outcome) -> None:
     here = queries.is_candidate(t.candidate, study, outcome.candidate_id)
     c = t.candidate.c
-    tokens, timings = connection.execute(sa.select(c.tokens, c.timings).where(here)).one()
+    known = sa.select(c.tokens, c.timings, c.created_at).where(here)
+    tokens, timings, created_at = connection.execute(known).one()
     values: dict[str, Any] = {
         "state": outcome.state,
         "tokens": max(tokens, outcome.tokens),
         "timings": _sum(timings, outcome.timings),
         "error": _storable(outcome.error),
         "traceback": _storable(outcome.traceback),
-        "finished_at": now() if is_final(outcome.state) else None,
+        "finished_at": ended_at(outcome.state, created_at),
     }
     # What is done with goes on from nowhere; one that waits keeps what it has.
     if outcome.checkpoint is not None or is_final(outcome.state):

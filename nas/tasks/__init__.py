@@ -94,5 +94,6 @@ def task_class(name: str) -> type[Task]:
 
     Raises:
         NotFoundError: If the task is unknown.
+        UntrustedError: If it is one of the user's own that nobody has vouched for.
     """
     return cast(type[Task], resolve(TASKS, name, what="task"))

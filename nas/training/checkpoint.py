@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nas.errors import ArtifactError
+from nas.errors import CheckpointError
 from nas.records import CheckpointRef
 from nas.training.optimizer import Optimizer
 
@@ -88,7 +88,7 @@ def load_checkpoint(
         weights so far (none without an early stop).
 
     Raises:
-        ArtifactError: If the file is missing, altered or another candidate's.
+        CheckpointError: If the file is missing, altered or another candidate's.
     """
     path = Path(reference.uri)
     _check_whole(path, reference)
@@ -96,14 +96,16 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("candidate_id") != candidate_id:
-                raise ArtifactError(f"{path}: is the checkpoint of another candidate")
+                raise CheckpointError(f"{path}: is the checkpoint of another candidate")
             state = TrainingState(**json.loads(metadata["progress"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: not a checkpoint of this version ({error})") from error
-    _restore(tensors, network, optimizer)
-    state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
-    return state, tensors["loss_sum"], _part_of(tensors, "best.")
+        _restore(tensors, network, optimizer)
+        state.curve = [(int(tokens), float(loss)) for tokens, loss in state.curve]
+        return state, tensors["loss_sum"], _part_of(tensors, "best.")
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise  # memory is the device's: the checkpoint is sound
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of this version ({error})") from error
 
 
 def _restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: Optimizer) -> None:
@@ -126,8 +128,8 @@ def _check_whole(path: Path, reference: CheckpointRef) -> None:
                 if hashlib.file_digest(file, "sha256").hexdigest() == reference.sha256:
                     return
     except OSError as error:
-        raise ArtifactError(f"{path}: checkpoint cannot be read: {error.strerror}") from error
-    raise ArtifactError(f"{path}: checkpoint is damaged ({size} bytes of {reference.bytes})")
+        raise CheckpointError(f"{path}: checkpoint cannot be read: {error.strerror}") from error
+    raise CheckpointError(f"{path}: checkpoint is damaged ({size} bytes of {reference.bytes})")
 
 
 def _write_whole(path: Path, content: bytes) -> None:

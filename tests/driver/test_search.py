@@ -237,8 +237,13 @@ def test_damaged_checkpoint_costs_time_and_not_the_candidate(configure, damage):
     [left] = study.trials()
     checkpoint = study.folder / left.checkpoint.uri
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
-    resumed, whole = nas.search(configure(**LONG)), nas.search(configure("whole", **LONG))
-    assert losses(resumed) == losses(whole)
+    events = []
+    resumed = nas.search(configure(**LONG), listener=events.append)
+    assert losses(resumed) == losses(nas.search(configure("whole", **LONG)))
+    [note] = [event.text for event in events if isinstance(event, Note)]
+    assert note.startswith("#0: ")
+    assert "checkpoint is damaged (" in note
+    assert note.endswith("; training begins anew")
 
 
 # Longer than it takes to interrupt it.
