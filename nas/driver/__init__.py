@@ -36,9 +36,8 @@ from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import Executor, make_executor
 from nas.plugins import allow
-from nas.store.engine import database_url, sqlite_file
 from nas.store.rows import StudyRecord
-from nas.store.urls import open_form
+from nas.store.urls import database_url, open_form, sqlite_file
 from nas.study import Study, studies_folder
 
 __all__ = ["Listener", "SearchInterrupted", "search"]
