@@ -270,7 +270,15 @@ class Progress:
     train_loss: float | None  # mean since the curve's last point
     seconds: float  # since this job began
     checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
-    where: str = ""  # where it stands, if it was asked to stop and has not: no sign of life
+    # Of a job that says no more than this: it was begun with (not all executors tell); where it
+    # stands, since it was asked to stop and has not.
+    begun: bool = False
+    where: str = ""
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it says how far the training has come."""
+        return not self.begun and not self.where
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,13 +60,14 @@ def resident(pid):
 @pytest.mark.parametrize(
     ("task", "error", "words"),
     [
-        ("Segfaults", "the worker process died (SIGSEGV), 4 times under it", "string_at"),
-        ("Killed", "the worker process died (SIGKILL), 4 times under it", ""),
+        ("Segfaults", "the worker process died (SIGSEGV), 2 times under it", "string_at"),
+        ("Killed", "the worker process died (SIGKILL), 2 times under it", ""),
     ],
 )
 def test_a_candidate_that_ends_its_worker_each_time_fails_and_nothing_else_does(
-    search, task, error, words
+    search, monkeypatch, task, error, words
 ):
+    monkeypatch.setattr(recovery, "RETRIES", 1)
     study = search(task)
     good, bad = by_width(study)
     assert {row.state for row in good} == {"complete"}
@@ -74,7 +75,7 @@ def test_a_candidate_that_ends_its_worker_each_time_fails_and_nothing_else_does(
         assert (row.state, row.error) == ("failed", error)
         assert words in row.traceback
     retries = [text for text in study.told if "once more, from the beginning" in text]
-    assert len(retries) == recovery.RETRIES * len(bad)
+    assert len(retries) == len(bad)
     assert workers() == []
 
 
@@ -153,16 +154,17 @@ def test_a_hang_costs_its_worker_and_its_candidate(search, monkeypatch):
 
 
 def test_workers_that_all_die_end_the_search_and_each_rerun_ends_too(search, monkeypatch):
-    monkeypatch.setattr(recovery, "LOST_IN_A_ROW", 4)
+    monkeypatch.setattr(recovery, "RETRIES", 1)
+    monkeypatch.setattr(recovery, "LOST_IN_A_ROW", 1)
     space = {
         "format_version": 1,
         "family": "llama",
         "fixed": {"n_layer": 1, "n_head": 1, "d_ff": 48},
         "dimensions": {"d_model": {"min": 8, "max": 80, "step": 8}},
     }
-    for failed in (1, 2):  # then two deaths of the second; its other three, and the third
-        with pytest.raises(NasError, match="6 workers died one after another and no job came"):
+    for failed in (1, 3):  # the first, and one death of the second; its other one, and the third
+        with pytest.raises(NasError, match="3 workers died one after another and no job came"):
             search("Killed", space=space)
         rows = nas.open_study("tiny").trials()
         assert sum(row.state == "failed" for row in rows) == failed
-    assert {row.state for row in rows} == {"failed", "interrupted"}
+    assert len(rows) == 3
