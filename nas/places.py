@@ -121,7 +121,7 @@ def _find(text: str) -> Path:
 
 def _databases() -> list[Path]:
     """Return what leads to the studies in the studies folder, one file each."""
-    found = {}
+    found: dict[Path, Path] = {}
     for name in (DATABASE, ADDRESS):
         found |= {file.parent: file for file in studies_folder().glob(f"*/{name}")}
     return [file for file in found.values() if file.is_file()]

@@ -18,7 +18,7 @@ LAYERS = (
     {"tasks", "artifact", "generation", "inputs", "measure"},
     {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
-    {"executors", "model", "keras"},
+    {"executors", "model", "keras", "places"},
     {"study"},
     {"loading"},
     {"exporters"},

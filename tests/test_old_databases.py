@@ -53,7 +53,9 @@ def answers(study):
 
 def test_study_of_the_first_schema_is_upgraded_asked_and_loaded(old, capsys):
     assert main(["db", "check", "old"]) == 1
-    assert "0001, of an older nas; upgrade to" in capsys.readouterr().out
+    assert "schema wrong: 0001, of an older nas; upgrade to" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert main(["db", "upgrade", "old"]) == 0
     newest = SCHEMA_VERSIONS[-1]
     said = f"{old}/study.db: upgraded from schema 0001 to {newest}"
@@ -89,7 +91,8 @@ def test_database_of_a_newer_nas_is_refused_in_one_line(old, capsys):
         [line] = capsys.readouterr().err.splitlines()
         assert "written by a newer nas (schema 0999" in line
     assert main(["db", "check", "old"]) == 1
-    assert "written by a newer nas" in capsys.readouterr().out
+    assert "wrong: " in (said := " ".join(capsys.readouterr().out.split()))
+    assert "written by a newer nas" in said
 
 
 @pytest.mark.slow

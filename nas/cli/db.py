@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli import terminal
 from nas.cli.choosing import StudyArgument
-from nas.cli.tables import Format, FormatOption, show_rows
+from nas.cli.tables import Format, FormatOption, show_pairs, show_rows
+
+if TYPE_CHECKING:
+    from nas.driver.checking import Finding
 
 
 class Action(StrEnum):
@@ -43,12 +48,22 @@ def db(
     from nas.driver.checking import check
 
     found = check(place)
-    rows = [
-        {"study": f.study, "check": f.name, "result": f.result, "found": f.found} for f in found
-    ]
-    show_rows(rows, form, ["check", "result", "found", "study"])
+    if form is Format.TABLE:
+        _show(found)
+    else:
+        columns = ("study", "check", "result", "found")
+        cells = [(one.study, one.name, one.result, one.found) for one in found]
+        show_rows([dict(zip(columns, row, strict=True)) for row in cells], form, columns)
     if not all(finding.ok for finding in found):
         raise typer.Exit(1)
+
+
+def _show(found: Sequence[Finding]) -> None:
+    """Write what was found, all of it: a line or more a check."""
+    for study, findings in groupby(found, key=lambda one: one.study):
+        if study is not None:
+            terminal.heading(f"study {study}")
+        show_pairs({one.name: f"{one.result}: {one.found}" for one in findings})
 
 
 def _upgrade(url: str) -> None:

@@ -58,7 +58,7 @@ def rm(
 
     place = find_place(study)
     if "://" in study and place.folder is not None:
-        raise InputError("rm: got the URL of a database file; name the study's folder")
+        raise InputError("rm: got the database URL of a file; name the study's folder")
     try:
         found = open_study(study)
     except NotFoundError:

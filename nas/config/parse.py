@@ -79,15 +79,15 @@ def check_study_name(name: str) -> str:
         InputError: If it is anything but letters, digits and `._-`, begins with a dot or dash, or
             is no name for a folder on Windows.
     """
-    if name.partition(".")[0].lower() in DEVICES or name.endswith("."):
-        raise InputError(
-            f"study name {name!r}: no folder can be called so on Windows; choose another one with "
-            "--name"
-        )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise InputError(
             f"study name {name!r}: expected at most 100 letters, digits or ._- and no dot or dash "
             "in front; choose one with --name"
+        )
+    if name.partition(".")[0].lower() in DEVICES or name.endswith("."):
+        raise InputError(
+            f"study name {name!r}: no folder can be called so on Windows; choose another one with "
+            "--name"
         )
     return name
 

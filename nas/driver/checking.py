@@ -46,10 +46,14 @@ def check(place: Place) -> list[Finding]:
     Raises:
         InputError: If the URL is malformed, or there is no such file.
     """
+    found: list[Finding] = []
     try:
-        return list(_findings(place))
+        for finding in _findings(place):
+            found.append(finding)  # noqa: PERF402 - what was found before an error stays
     except StoreError as error:
-        return [Finding(name="reachable", ok=False, found=str(error))]
+        name = "readable" if found else "reachable"
+        found.append(Finding(name=name, ok=False, found=str(error)))
+    return found
 
 
 def _findings(place: Place) -> Iterator[Finding]:

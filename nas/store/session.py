@@ -21,6 +21,7 @@ from nas.store.urls import database_url, is_server, shown, stored_form
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S", bound="Session")
 
 
 class Session:
@@ -179,13 +180,11 @@ class Session:
             yield connection
 
 
-def patient(
-    method: Callable[Concatenate[Any, P], T],
-) -> Callable[Concatenate[Any, P], T]:
+def patient(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
     """Have a method, which is one transaction, tried again while the database is away."""
 
     @wraps(method)
-    def call(self: Session, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.patience.run(lambda: method(self, *args, **kwargs), self._engine.dispose)
 
     return call

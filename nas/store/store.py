@@ -125,24 +125,24 @@ class Store(Session):
 
     def set_numerics(self, study: StudyRecord, numerics: Numerics) -> None:
         """Store how the study's arithmetic is done."""
-        self._update_study(study, numerics=to_plain(numerics))
+        self._update_study(study, {"numerics": to_plain(numerics)})
 
     def set_pace(self, study: StudyRecord, pace: float, rungs: Sequence[int]) -> None:
         """Store what a budget in seconds is reckoned by, and the reference's rungs in tokens."""
-        self._update_study(study, pace=pace, rungs=list(rungs))
+        self._update_study(study, {"pace": pace, "rungs": list(rungs)})
 
     def set_state(self, study: StudyRecord, state: str) -> None:
         """Store how the study stands: `running`, `interrupted` or `finished`."""
         assert state in STUDY_STATES, state
-        self._update_study(study, state=state)
+        self._update_study(study, {"state": state})
 
     def set_summary(self, study: StudyRecord, summary: Mapping[str, Any] | None) -> None:
         """Store the study's result, plain JSON with at least the `winner`'s architecture id."""
-        self._update_study(study, summary=to_plain(summary))
+        self._update_study(study, {"summary": to_plain(summary)})
 
     def update_config(self, study: StudyRecord, config: Mapping[str, Any]) -> None:
         """Replace the stored configuration; its identity is the caller's to hold fixed."""
-        self._update_study(study, config=to_plain(config))
+        self._update_study(study, {"config": to_plain(config)})
 
     @patient
     def delete_study(self, name: str) -> None:
@@ -201,7 +201,7 @@ class Store(Session):
         """
         assert state in STATES, state
         finished = writes.now() if writes.is_final(state) else None
-        self._update_candidate(study, candidate_id, state=state, finished_at=finished)
+        self._update_candidate(study, candidate_id, {"state": state, "finished_at": finished})
 
     def set_role(self, study: StudyRecord, candidate_id: str, *, role: str, number: int) -> None:
         """Say that a candidate stands in another role, under the number of its proposal.
@@ -210,7 +210,7 @@ class Store(Session):
             NotFoundError: If the study has no such candidate.
         """
         assert role in ROLES, role
-        self._update_candidate(study, candidate_id, role=role, number=number)
+        self._update_candidate(study, candidate_id, {"role": role, "number": number})
 
     def set_checkpoint(
         self, study: StudyRecord, candidate_id: str, checkpoint: CheckpointRef | None
@@ -220,7 +220,7 @@ class Store(Session):
         Raises:
             NotFoundError: If the study has no such candidate.
         """
-        self._update_candidate(study, candidate_id, checkpoint=to_plain(checkpoint))
+        self._update_candidate(study, candidate_id, {"checkpoint": to_plain(checkpoint)})
 
     @patient
     def record_outcome(self, study: StudyRecord, outcome: Outcome, *, inherited: int = 0) -> bool:
@@ -322,13 +322,15 @@ class Store(Session):
             return queries.evaluation_rows(connection, study, candidate_id)
 
     @patient
-    def _update_study(self, study: StudyRecord, **values: Any) -> None:
+    def _update_study(self, study: StudyRecord, values: Mapping[str, Any]) -> None:
         with self._write() as connection:
             here = t.study.c.study_id == study.study_id
             connection.execute(t.study.update().where(here).values(values))
 
     @patient
-    def _update_candidate(self, study: StudyRecord, candidate_id: str, **values: Any) -> None:
+    def _update_candidate(
+        self, study: StudyRecord, candidate_id: str, values: Mapping[str, Any]
+    ) -> None:
         with self._write() as connection:
             self._check_candidate(connection, study, candidate_id)
             here = queries.is_candidate(t.candidate, study, candidate_id)

@@ -95,11 +95,16 @@ def test_command_line_searches_asks_checks_and_deletes(configure, known, capsys,
         assert store.studies() == ["other"]
     assert trials_of(known, "tiny") == []
     assert len(trials_of(known, "other")) == 1
-    shutil.rmtree(other.folder)
+    away = other.folder.rename(tmp_path / "away")
     passwordless = known.replace(quote(PASSWORD, safe=""), "").replace("nas:@", "nas@")
     assert main(["rm", f"{passwordless}#other", "--yes"]) == 0, capsys.readouterr()
     with Store.open(known) as store:
         assert store.studies() == []
+    away.rename(other.folder)
+    assert main(["trials", "other"]) == 2
+    assert main(["rm", "other", "--yes"]) == 0
+    assert "only the folder is left" in capsys.readouterr().out
+    assert not other.folder.exists()
 
 
 def test_check_finds_what_is_wrong(configure, known, capsys, postgres):
