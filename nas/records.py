@@ -270,7 +270,25 @@ class Progress:
     train_loss: float | None  # mean since the curve's last point
     seconds: float  # since this job began
     checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
-    where: str = ""  # where it stands, if it was asked to stop and has not: no sign of life
+    # Of a job that says no more than this: it was begun with (not all executors tell); where it
+    # stands, since it was asked to stop and has not.
+    begun: bool = False
+    where: str = ""
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it says how far the training has come."""
+        return not self.begun and not self.where
+
+
+def begun(candidate_id: str) -> Progress:
+    """Return the report that a job was begun with."""
+    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, begun=True)
+
+
+def stuck(candidate_id: str, where: str) -> Progress:
+    """Return the report of a job that was asked to stop and has not."""
+    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

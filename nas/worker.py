@@ -37,6 +37,7 @@ from nas.records import (
     Outcome,
     Progress,
     from_plain,
+    stuck,
     to_plain,
 )
 
@@ -208,6 +209,11 @@ def give_back_memory() -> None:
             trim(0)
 
 
+def is_spoilt(outcome: Outcome) -> bool:
+    """Say whether a failure leaves a process in which no other job on the GPU could succeed."""
+    return outcome.state == "failed" and "CUDA error" in outcome.error
+
+
 def devices(kind: str) -> list[Gpu]:
     """Return the GPUs that a kind of device means here; none if it means another kind.
 
@@ -232,12 +238,31 @@ def devices(kind: str) -> list[Gpu]:
 def probe(job: Job) -> Numerics:
     """Choose the numerics on this machine by timing steps of a typical job.
 
+    A job that does not train has the expected ones: why it does not is for its candidates to say.
+
     Args:
         job: Its numerics may say `auto` for device and precision.
 
     Raises:
         DeviceError: If the device is not here.
     """
+    from nas.training.numerics import expected_numerics
+
+    asked = job.numerics
+    for micro_batch in (None, 1):  # in parts where memory runs out
+        try:
+            return _probe(replace(job, micro_batch=micro_batch))
+        except NasError:
+            raise
+        except Exception as error:
+            is_last = not is_out_of_memory(error)
+        give_back_memory()
+        if is_last:
+            break
+    return expected_numerics(asked.device, asked.precision, asked.threads)
+
+
+def _probe(job: Job) -> Numerics:
     from nas.training.loop import Training
     from nas.training.numerics import choose_numerics
 
@@ -269,7 +294,9 @@ def latency(job: Job) -> Latency:
 def where_it_stands(thread: threading.Thread) -> str:
     """Return what a thread is at, as a traceback has it; empty if it has ended."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return "" if frame is None else "".join(traceback.format_stack(frame))
+    if frame is None or not thread.is_alive():  # then the number may be another's
+        return ""
+    return "".join(traceback.format_stack(frame))
 
 
 class _Program:
@@ -319,6 +346,8 @@ class _Program:
             outcome = run_job(job, lambda p: self._send("progress", p), self._cancelled.is_set)
             self._running = ""
             self._send("outcome", outcome)
+            if is_spoilt(outcome):
+                os._exit(1)  # another worker takes this one's place
         except NasError as error:
             self._send("error", {"kind": type(error).__name__, "message": str(error)})
 
@@ -332,11 +361,6 @@ class _Program:
         with self._writing:
             self._answers.write(json.dumps({kind: to_plain(record)}) + "\n")
             self._answers.flush()
-
-
-def stuck(candidate_id: str, where: str) -> Progress:
-    """Return the report of a job that was asked to stop and has not."""
-    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
 
 
 def _die_with_driver() -> None:

@@ -55,7 +55,7 @@ class Exits(_Broken):
         sys.exit(3)
 
 
-class NotANumber(_Broken):
+class NotANumber(LanguageModeling):
     def loss(self, network, batch):
         factor = float("nan") if network.shape.d_ff == BAD_D_FF else 1.0
         return super().loss(network, batch) * factor
@@ -94,6 +94,13 @@ class Gorges(_Broken):
     def fail(self, batch):
         self.held = [torch.ones(MANY // 4), self]
         raise MemoryError("enough")
+
+
+class Spoils(_Broken):
+    """Fails as an index that is out of range does on a GPU."""
+
+    def fail(self, batch):
+        raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 class Hangs(_Broken):

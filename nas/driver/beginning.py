@@ -85,7 +85,7 @@ def timed(executor: Executor, job: Job) -> tuple[int, float]:
         for event in executor.events(EVENT_SECONDS):
             if isinstance(event, Outcome):
                 return _difference(first, last, event)
-            if not event.where:  # which only says that it takes a while to stop
+            if event.is_report:
                 first, last = first or event, event
         if first and last and last.seconds - first.seconds >= PROBE_SECONDS:
             executor.cancel(job.candidate.id)

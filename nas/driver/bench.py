@@ -103,7 +103,7 @@ class Bench:
             for event in self._executor.events(EVENT_SECONDS):
                 if isinstance(event, Outcome):
                     return event
-                if event.where:  # only that it takes a while to stop
+                if not event.is_report:
                     continue
                 if event.checkpoint is not None and store is not None:
                     self._note(store, row.candidate_id, event.checkpoint)

@@ -68,7 +68,7 @@ class Recovery:
             text = f"with {job.micro_batch} of {batch} examples at once too: {outcome.error}"
             return replace(outcome, error=text), None
         smaller = smaller_batch(job)
-        return outcome, smaller and replace(job, micro_batch=smaller)
+        return outcome, None if smaller is None else replace(job, micro_batch=smaller)
 
     def check(self, slots: int) -> None:
         """Raise if workers keep dying and nothing comes back any more.

@@ -169,7 +169,7 @@ class Driver:
             self._end(event)
             return
         self._watch.hear(event)
-        if event.where:
+        if not event.is_report:
             return
         if event.checkpoint is not None:
             self.ledger.note_checkpoint(event.candidate_id, event.checkpoint)

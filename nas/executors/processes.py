@@ -17,9 +17,10 @@ from nas.errors import NasError
 from nas.executors import kernel
 from nas.executors.placement import cpu_workers, may_have_gpus, pinned_to, place
 from nas.executors.worker_process import Events, Message, WorkerProcess
-from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
+from nas.records import Job, Latency, Numerics, Outcome, Progress, begun, from_plain, to_plain
 
 PROBE_SECONDS = 120.0
+ASKS = 3  # workers that are asked before their deaths are taken for an answer
 # So many workers, beside two for each slot, may die one after another before any says a word.
 FALSE_STARTS = 5
 
@@ -50,10 +51,11 @@ class ProcessExecutor:
             # One that the user named goes by its number, which has to stay what it is.
             pins = [{} if ":" in device else pinned_to(gpu) for gpu in places]
         else:
-            pins = [{}] * (workers or cpu_workers(job_bytes, kernel.free_bytes()))
+            # Nobody knows the room of another device, such as Apple's, which all would share.
+            fit = 1 if device == "mps" else cpu_workers(job_bytes, kernel.free_bytes())
+            pins = [{}] * (workers or fit)
         self._workers = [self._start(pin) for pin in pins]
         self._has_places = bool(gpus)
-        self._keep_one_off_cpu(device)
 
     @property
     def slots(self) -> int:
@@ -71,14 +73,6 @@ class ProcessExecutor:
             self.close()
         return [from_plain(Gpu, one) for one in found]
 
-    def _keep_one_off_cpu(self, device: str) -> None:
-        """Keep one worker where all share a device whose room nobody knows, such as Apple's."""
-        if device in ("auto", "cpu") or self._has_places or self._asked is not None:
-            return
-        surplus, self._workers = self._workers[1:], self._workers[:1]
-        for worker in surplus:
-            worker.kill()
-
     def probe(self, job: Job) -> Numerics:
         """Let the first worker choose the numerics.
 
@@ -87,7 +81,10 @@ class ProcessExecutor:
             NasError: If the worker died or did not answer.
         """
         found = from_plain(Numerics, self._ask("probe", to_plain(job), "numerics"))
-        self._keep_one_off_cpu(found.device)
+        if found.device != "cpu" and not self._has_places and self._asked is None:
+            surplus, self._workers = self._workers[1:], self._workers[:1]
+            for worker in surplus:  # `auto` was one that they would have to share
+                worker.kill()
         return found
 
     def latency(self, job: Job) -> Latency:
@@ -107,8 +104,20 @@ class ProcessExecutor:
             about: What is sent.
             answer: Under which key it answers; the same if left out.
         """
-        asked = self._workers[0]
-        asked.send({what: about})
+        for _ in range(ASKS):
+            asked = self._workers[0]
+            asked.send({what: about})
+            message = self._answer_of(asked)
+            if message is None:
+                continue
+            if "error" in message:
+                kind = getattr(nas.errors, message["error"]["kind"], NasError)
+                raise kind(message["error"]["message"])
+            return message[answer or what]
+        raise NasError(f"a worker ended before it began: {asked.last_line}")
+
+    def _answer_of(self, asked: WorkerProcess) -> Message | None:
+        """Return what a worker says next; None if it died, and another one is in its place."""
         while True:
             try:
                 worker, message = self._events.get(timeout=PROBE_SECONDS)
@@ -116,17 +125,12 @@ class ProcessExecutor:
                 raise NasError(
                     f"a worker did not answer in {PROBE_SECONDS:.0f} s; is the machine overloaded?"
                 ) from None
-            if worker is not asked:
-                self._event(worker, message)  # one that had nothing to do
-                continue
-            if message is None:
-                words = asked.last_words or "without a word"
-                raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
-            asked.spoke = True
-            if "error" in message:
-                kind = getattr(nas.errors, message["error"]["kind"], NasError)
-                raise kind(message["error"]["message"])
-            return message[answer or what]
+            if worker is asked and message is not None:
+                asked.spoke = True
+                return message
+            self._event(worker, message)  # none of them has a job
+            if worker is asked:
+                return None
 
     def submit(self, job: Job) -> None:
         """Give a job to a free worker."""
@@ -156,7 +160,7 @@ class ProcessExecutor:
         worker.spoke, self._false_starts = True, 0
         if "begun" in message:
             worker.begun = True
-            return []
+            return [begun(message["begun"])]
         if "progress" in message:
             return [from_plain(Progress, message["progress"])]
         worker.job = None
@@ -177,10 +181,9 @@ class ProcessExecutor:
     def _note_false_start(self, worker: WorkerProcess) -> None:
         self._false_starts = 0 if worker.spoke else self._false_starts + 1
         if self._false_starts > FALSE_STARTS + 2 * len(self._workers):
-            words = worker.last_words or "without a word"
             raise NasError(
                 f"{self._false_starts} workers ended one after another before they began, the last "
-                f"one: {words.splitlines()[-1]}; try: python -m nas.worker < /dev/null"
+                f"one: {worker.last_line}; try: python -m nas.worker < /dev/null"
             )
 
     def cancel(self, candidate_id: str) -> None:
@@ -198,8 +201,10 @@ class ProcessExecutor:
         return True
 
     def _worker_of(self, candidate_id: str) -> WorkerProcess | None:
-        holding = (one for one in self._workers if one.job is not None)
-        return next((one for one in holding if one.job.candidate.id == candidate_id), None)
+        for worker in self._workers:
+            if worker.job is not None and worker.job.candidate.id == candidate_id:
+                return worker
+        return None
 
     def close(self) -> None:
         """Close the workers' input, which ends them; kill those that do not end."""

@@ -76,9 +76,10 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def last_words(self) -> str:
-        """What it said last on standard error."""
-        return self._last_words.strip()
+    def last_line(self) -> str:
+        """The last line that a dead one said on standard error, else how it ended."""
+        lines = self._last_words.strip().splitlines()
+        return lines[-1] if lines else self._cause(self._process.wait(), ran_out=False)
 
     def give(self, job: Job) -> None:
         """Hand it a job."""
@@ -106,7 +107,7 @@ class WorkerProcess:
             candidate_id=job.candidate.id,
             state="oom" if ran_out else "failed",
             tokens=job.checkpoint.tokens if job.checkpoint else 0,
-            error=f"the worker process died ({self._cause(code, ran_out)})",
+            error=f"the worker process died ({self._cause(code, ran_out=ran_out)})",
             traceback=self._last_words,
             lost=True,
         )
@@ -116,7 +117,7 @@ class WorkerProcess:
             return (kernel.kills() or 0) > self._kills
         return code != 0 and any(words in self._last_words for words in RAN_OUT)
 
-    def _cause(self, code: int, ran_out: bool) -> str:
+    def _cause(self, code: int, *, ran_out: bool) -> str:
         if code >= 0:
             return f"exit status {code}"
         if code != KILLED:
@@ -129,9 +130,7 @@ class WorkerProcess:
         """End it at once, with all that it started."""
         self._end_group()
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # held up inside the kernel
-            self._process.wait(CLOSE_SECONDS)
-            self.release()
+        self.release()
 
     def close_input(self) -> None:
         """Ask it to end."""
@@ -150,8 +149,12 @@ class WorkerProcess:
 
     def release(self) -> None:
         """Close the pipes of a process that has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it has only closed its own ends
+            self._process.wait(CLOSE_SECONDS)
         self._end_group()
-        self._reader.join()
+        self._reader.join(CLOSE_SECONDS)
+        if self._reader.is_alive():
+            return  # a process that it started and that left its group still holds a pipe
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             with contextlib.suppress(OSError):  # what could not be sent to a dead worker

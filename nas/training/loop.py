@@ -256,9 +256,10 @@ class Training:
     def _signs_of_life(self) -> Iterator[None]:
         """Report while the network is asked: a measurement may take minutes, which is no hang."""
         with ExitStack() as stack:
-            for part in self.network.modules() if self._pulse is not None else ():
-                hook = part.register_forward_pre_hook(self._pulse.on_call)
-                stack.callback(hook.remove)
+            if self._pulse is not None:
+                for part in self.network.modules():
+                    hook = part.register_forward_pre_hook(self._pulse.on_call)
+                    stack.callback(hook.remove)
             yield
 
     def save(self, folder: Path) -> CheckpointRef:

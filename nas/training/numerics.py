@@ -35,6 +35,23 @@ def choose_numerics(
     Raises:
         DeviceError: If the device is not here.
     """
+    options = _options(device, precision, threads)
+    seconds = _step_seconds([(option, step(option)) for option in options])
+    best = min(options, key=lambda option: seconds[option])
+    return best if seconds[best] < CLEARLY * seconds[options[0]] else options[0]
+
+
+def expected_numerics(device: str, precision: str, threads: int) -> Numerics:
+    """Return what `choose_numerics` chooses unless another one is clearly faster; no step is run.
+
+    Raises:
+        DeviceError: If the device is not here.
+    """
+    return _options(device, precision, threads)[0]
+
+
+def _options(device: str, precision: str, threads: int) -> list[Numerics]:
+    """Return the kinds of arithmetic that there are, the expected one first."""
     device = resolve_device(device)
     precisions = [precision] if precision != "auto" else ["fp32"]
     if precision == "auto" and has_fast_bf16(device):
@@ -45,9 +62,7 @@ def choose_numerics(
     ]
     if not device.startswith("cpu"):
         options = [option for option in options if option.attention == "sdpa"]
-    seconds = _step_seconds([(option, step(option)) for option in options])
-    best = min(options, key=lambda option: seconds[option])
-    return best if seconds[best] < CLEARLY * seconds[options[0]] else options[0]
+    return options
 
 
 def _step_seconds(options: list[tuple[Numerics, Callable[[], None]]]) -> dict[Numerics, float]:

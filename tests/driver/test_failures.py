@@ -23,7 +23,17 @@ from nas.driver.watch import Watch
 from nas.errors import NasError
 from nas.executors import inline
 from nas.families import architecture
-from nas.records import MICRO_BATCH, Candidate, Job, Numerics, Outcome, Progress, Recipe, TaskSpec
+from nas.records import (
+    MICRO_BATCH,
+    Candidate,
+    Job,
+    Numerics,
+    Outcome,
+    Progress,
+    Recipe,
+    TaskSpec,
+    begun,
+)
 from nas.strategies import STRATEGIES, Observation
 
 
@@ -51,7 +61,7 @@ def test_a_candidate_that_fails_is_recorded_and_the_search_goes_on(
     good, bad = by_width(nas.search(broken(task)))
     assert {row.state for row in good} == {"complete"}
     for row in bad:
-        assert row.state == state
+        assert row.state == state, row.traceback
         assert error in row.error
         assert trace in row.traceback
 
@@ -61,14 +71,14 @@ def test_memory_that_runs_out_is_answered_with_parts_of_a_batch(broken, configur
     study = nas.search(broken("Hungry", finalists={"top": 4, "seeds": 1}), listener=events.append)
     good, bad = by_width(study)
     assert {row.state for row in study.trials()} == {"complete"}
-    assert {row.metrics[MICRO_BATCH] for row in bad} == {2.0}
+    assert {row.metrics[MICRO_BATCH] for row in bad} == {1.0}
     assert all(MICRO_BATCH not in row.metrics for row in good)
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert sum("once more, in parts of 2 of 8 examples" in note for note in notes) == len(bad)
+    assert sum("once more, in parts of 1 of 8 examples" in note for note in notes) == len(bad)
     ends = [e.outcome.candidate_id for e in events if isinstance(e, CandidateEnded)]
     assert len(ends) == len(set(ends)), "what is tried again has not ended"
     finals = [row for row in study.trials() if row.role != "search"]
-    assert {row.metrics.get(MICRO_BATCH) for row in finals} == {None, 2.0}, "and at once in finals"
+    assert {row.metrics.get(MICRO_BATCH) for row in finals} == {None, 1.0}, "and at once in finals"
     whole = nas.search(configure("whole", **BRIEF))
     losses = {row.architecture_id: row.metrics["val_loss"] for row in whole.trials(role="search")}
     for row in bad:
@@ -88,7 +98,7 @@ def test_memory_that_runs_out_again_is_final_and_teaches_the_strategy(broken):
     rows = sorted(study.trials(role="search"), key=lambda row: row.number)
     failed = [row for row in rows if row.state == "oom"]
     assert failed
-    assert "with 2 of 8 examples at once too: " in failed[0].error
+    assert "with 1 of 8 examples at once too: " in failed[0].error
     assert "broken_tasks.py" in failed[0].traceback
     least = math.inf
     for row in rows:
@@ -270,6 +280,7 @@ class Clocked:
 def ended_at(clocked, watched, *, signs_every=None):
     """Let time pass until the job is killed; return when, and the outcome."""
     watched.begin(job())
+    watched.hear(begun(job().candidate.id))
     for second in range(1, 10**5, 10):
         clocked.now = float(second)
         if signs_every and second % signs_every == 1:
@@ -310,11 +321,32 @@ def test_the_limit_of_the_user_is_the_only_one():
     assert found.error == "not done in per_candidate.max_minutes 60"
 
 
+def test_the_time_of_a_job_begins_when_a_worker_begins_with_it():
+    clocked = Clocked(None)
+    watched = clocked.watch(max_minutes=1)
+    watched.begin(job())
+    clocked.now = 590.0  # a worker starts, slowly
+    assert list(watched.ended()) == []
+    watched.hear(begun(job().candidate.id))
+    clocked.now = 640.0
+    assert list(watched.ended()) == []
+    assert clocked.told == []
+    clocked.now = 655.0
+    assert list(watched.ended()) == []
+    assert clocked.told == ["cancel"]
+    watched.end(outcome("interrupted"))
+    watched.begin(job())
+    clocked.now += 601
+    assert list(watched.ended()) == []
+    assert watched.end(outcome("interrupted")).error == "no worker began with it in 601 s"
+
+
 def test_one_that_comes_to_its_end_when_asked_to_stop_is_done():
     clocked = Clocked(None)
     watched = clocked.watch(max_minutes=1)
     for state, expected in (("complete", "complete"), ("interrupted", "timeout")):
         watched.begin(job())
+        watched.hear(begun(job().candidate.id))
         clocked.now += 61
         assert list(watched.ended()) == []
         assert watched.end(outcome(state)).state == expected
