@@ -281,6 +281,16 @@ class Progress:
         return not self.begun and not self.where
 
 
+def begun(candidate_id: str) -> Progress:
+    """Return the report that a job was begun with."""
+    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, begun=True)
+
+
+def stuck(candidate_id: str, where: str) -> Progress:
+    """Return the report of a job that was asked to stop and has not."""
+    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """One measurement of a candidate at a rung."""

@@ -38,6 +38,7 @@ from nas.records import (
     Outcome,
     Progress,
     from_plain,
+    stuck,
     to_plain,
 )
 
@@ -400,11 +401,6 @@ class _Program:
         with self._writing:
             self._answers.write(json.dumps({kind: to_plain(record)}) + "\n")
             self._answers.flush()
-
-
-def stuck(candidate_id: str, where: str) -> Progress:
-    """Return the report of a job that was asked to stop and has not."""
-    return Progress(candidate_id=candidate_id, tokens=0, train_loss=None, seconds=0.0, where=where)
 
 
 def _die_with_driver() -> None:

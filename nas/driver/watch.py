@@ -2,7 +2,8 @@
 
 Without a limit of the user's, `per_candidate.max_minutes`, a job has ten times as long as it
 should take by the pace of those before, and must give a sign of life in as long as all of it should
-take; ten minutes at least, for either. Before the pace is known only the latter holds.
+take; ten minutes at least, for either. Before the pace is known only the latter holds. The time
+begins when a worker has begun with the job, for which it has ten minutes too.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from nas.driver.limits import Limits
 from nas.executors import Executor
 from nas.records import Job, Outcome, Progress
 
-# A worker's start, building a model, a single step and saving are silent; a measurement is not
-# (see `Training.measure`).
+# Building a model, a single step and saving are silent; a measurement is not (see
+# `Training.measure`).
 LEAST_SECONDS = 600.0
 TIMES_PREDICTED = 10.0
 GRACE_SECONDS = 10.0  # between being asked to stop and being killed
@@ -28,9 +29,9 @@ class _Watched:
     """A job under way."""
 
     job: Job
-    begun: float
     heard: float
     tokens: int
+    begun: float | None = None  # when a worker began with it, if one has
     late: str = ""  # why it was asked to stop
     asked: float = math.inf  # when
     where: str = ""  # where it stands, if it did not stop
@@ -61,15 +62,21 @@ class Watch:
         """Watch a job that was submitted."""
         now = self._clock()
         tokens = job.checkpoint.tokens if job.checkpoint else 0
-        self._jobs[job.candidate.id] = _Watched(job, begun=now, heard=now, tokens=tokens)
+        self._jobs[job.candidate.id] = _Watched(job, heard=now, tokens=tokens)
 
     def hear(self, progress: Progress) -> None:
         """Take in a sign of life."""
         one = self._jobs.get(progress.candidate_id)
-        if one is not None and progress.where:
+        if one is None:
+            return
+        if progress.where:
             one.where = progress.where
-        elif one is not None:
-            one.heard, one.tokens = self._clock(), progress.tokens
+            return
+        one.heard = self._clock()
+        if one.begun is None:
+            one.begun = one.heard
+        if progress.is_report:
+            one.tokens = progress.tokens
 
     def end(self, outcome: Outcome) -> Outcome:
         """Forget a job that came back; if it only stopped because it was late, it is `timeout`."""
@@ -104,7 +111,10 @@ class Watch:
 
     def _why_late(self, one: _Watched, now: float) -> str:
         """Return in words why a job has to end; empty if it need not."""
-        taken, silent = now - one.begun, now - one.heard
+        silent = now - one.heard
+        if one.begun is None:
+            return f"no worker began with it in {silent:.0f} s" if silent > LEAST_SECONDS else ""
+        taken = now - one.begun
         if self._max_minutes is not None:
             most = f"per_candidate.max_minutes {self._max_minutes:g}"
             return f"not done in {most}" if taken > 60 * self._max_minutes else ""

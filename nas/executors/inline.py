@@ -9,8 +9,8 @@ import queue
 import threading
 import traceback
 
-from nas.records import Job, Latency, Numerics, Outcome, Progress
-from nas.worker import STUCK_SECONDS, latency, probe, run_job, stuck, where_it_stands
+from nas.records import Job, Latency, Numerics, Outcome, Progress, begun, stuck
+from nas.worker import STUCK_SECONDS, latency, probe, run_job, where_it_stands
 
 
 class InlineExecutor:
@@ -54,6 +54,7 @@ class InlineExecutor:
         self._thread.start()
 
     def _run(self, job: Job) -> None:
+        self._events.put(begun(job.candidate.id))
         try:
             outcome = run_job(job, self._events.put, self._stop.is_set)
         except BaseException as error:  # else nobody would hear of it: there may be no memory left
@@ -79,6 +80,8 @@ class InlineExecutor:
     def cancel(self, candidate_id: str) -> None:
         """Ask the running job to save and stop."""
         self._stop.set()
+        if self._thread is None:
+            return
         later = threading.Timer(STUCK_SECONDS, self._tell_where, [candidate_id, self._thread])
         later.daemon = True
         later.start()

@@ -17,7 +17,7 @@ from nas.errors import NasError
 from nas.executors import kernel
 from nas.executors.placement import cpu_workers, may_have_gpus, pinned_to, place
 from nas.executors.worker_process import Events, Message, WorkerProcess
-from nas.records import Job, Latency, Numerics, Outcome, Progress, from_plain, to_plain
+from nas.records import Job, Latency, Numerics, Outcome, Progress, begun, from_plain, to_plain
 
 PROBE_SECONDS = 120.0
 ASKS = 3  # workers that are asked before their deaths are taken for an answer
@@ -114,8 +114,7 @@ class ProcessExecutor:
                 kind = getattr(nas.errors, message["error"]["kind"], NasError)
                 raise kind(message["error"]["message"])
             return message[answer or what]
-        words = asked.last_words or "without a word"
-        raise NasError(f"a worker ended before it began: {words.splitlines()[-1]}")
+        raise NasError(f"a worker ended before it began: {asked.last_line}")
 
     def _answer_of(self, asked: WorkerProcess) -> Message | None:
         """Return what a worker says next; None if it died, and another one is in its place."""
@@ -161,7 +160,7 @@ class ProcessExecutor:
         worker.spoke, self._false_starts = True, 0
         if "begun" in message:
             worker.begun = True
-            return []
+            return [begun(message["begun"])]
         if "progress" in message:
             return [from_plain(Progress, message["progress"])]
         worker.job = None
@@ -182,10 +181,9 @@ class ProcessExecutor:
     def _note_false_start(self, worker: WorkerProcess) -> None:
         self._false_starts = 0 if worker.spoke else self._false_starts + 1
         if self._false_starts > FALSE_STARTS + 2 * len(self._workers):
-            words = worker.last_words or "without a word"
             raise NasError(
                 f"{self._false_starts} workers ended one after another before they began, the last "
-                f"one: {words.splitlines()[-1]}; try: python -m nas.worker < /dev/null"
+                f"one: {worker.last_line}; try: python -m nas.worker < /dev/null"
             )
 
     def cancel(self, candidate_id: str) -> None:

@@ -32,6 +32,7 @@ from nas.records import (
     from_plain,
     to_plain,
 )
+from nas.worker import is_spoilt
 
 # That jobs wait for a node when all are gone; less than a silent job is given (see `watch`).
 ALONE_SECONDS = 300.0
@@ -228,9 +229,12 @@ class RayExecutor:
             del self._tasks[task.number]
             task.answer = news
             return
-        if news.what == "outcome":
+        event = _received(task.job, news)
+        self._events.append(event)
+        if isinstance(event, Outcome):
             del self._tasks[task.number]
-        self._events.append(_received(task.job, news))
+            if is_spoilt(event):
+                self._crew.drop(worker)
 
     def _hand_out(self) -> None:
         """Give waiting tasks to free workers."""

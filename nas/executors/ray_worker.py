@@ -24,9 +24,9 @@ from nas.data.prepared import DATA_JSON
 from nas.errors import NasError
 from nas.executors.ray_files import Content, Files, read_file, read_folder, write_file
 from nas.executors.ray_node import Held, delete_leftovers
-from nas.records import Job, Outcome, Progress, from_plain, to_plain
+from nas.records import Job, Outcome, Progress, begun, from_plain, stuck, to_plain
 from nas.store.environment import without_database
-from nas.worker import STUCK_SECONDS, latency, probe, run_job, stuck, where_it_stands
+from nas.worker import STUCK_SECONDS, latency, probe, run_job, where_it_stands
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +174,7 @@ class RayWorker:
             )
 
         self._training = order.number, job.candidate.id, threading.current_thread()
+        report(begun(job.candidate.id))
         outcome = run_job(job, report, lambda: order.number in self._cancelled)
         self._training = None
         news = News(

@@ -77,9 +77,10 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def last_words(self) -> str:
-        """What it said last on standard error."""
-        return self._last_words.strip()
+    def last_line(self) -> str:
+        """The last line that a dead one said on standard error, else how it ended."""
+        lines = self._last_words.strip().splitlines()
+        return lines[-1] if lines else self._cause(self._process.wait(), ran_out=False)
 
     def give(self, job: Job) -> None:
         """Hand it a job."""
@@ -107,7 +108,7 @@ class WorkerProcess:
             candidate_id=job.candidate.id,
             state="oom" if ran_out else "failed",
             tokens=job.checkpoint.tokens if job.checkpoint else 0,
-            error=f"the worker process died ({self._cause(code, ran_out)})",
+            error=f"the worker process died ({self._cause(code, ran_out=ran_out)})",
             traceback=self._last_words,
             lost=True,
         )
@@ -117,7 +118,7 @@ class WorkerProcess:
             return (kernel.kills() or 0) > self._kills
         return code != 0 and any(words in self._last_words for words in RAN_OUT)
 
-    def _cause(self, code: int, ran_out: bool) -> str:
+    def _cause(self, code: int, *, ran_out: bool) -> str:
         if code >= 0:
             return f"exit status {code}"
         if code != KILLED:

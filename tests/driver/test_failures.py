@@ -23,7 +23,17 @@ from nas.driver.watch import Watch
 from nas.errors import NasError
 from nas.executors import inline
 from nas.families import architecture
-from nas.records import MICRO_BATCH, Candidate, Job, Numerics, Outcome, Progress, Recipe, TaskSpec
+from nas.records import (
+    MICRO_BATCH,
+    Candidate,
+    Job,
+    Numerics,
+    Outcome,
+    Progress,
+    Recipe,
+    TaskSpec,
+    begun,
+)
 from nas.strategies import STRATEGIES, Observation
 
 
@@ -270,6 +280,7 @@ class Clocked:
 def ended_at(clocked, watched, *, signs_every=None):
     """Let time pass until the job is killed; return when, and the outcome."""
     watched.begin(job())
+    watched.hear(begun(job().candidate.id))
     for second in range(1, 10**5, 10):
         clocked.now = float(second)
         if signs_every and second % signs_every == 1:
@@ -310,11 +321,32 @@ def test_the_limit_of_the_user_is_the_only_one():
     assert found.error == "not done in per_candidate.max_minutes 60"
 
 
+def test_the_time_of_a_job_begins_when_a_worker_begins_with_it():
+    clocked = Clocked(None)
+    watched = clocked.watch(max_minutes=1)
+    watched.begin(job())
+    clocked.now = 590.0  # a worker starts, slowly
+    assert list(watched.ended()) == []
+    watched.hear(begun(job().candidate.id))
+    clocked.now = 640.0
+    assert list(watched.ended()) == []
+    assert clocked.told == []
+    clocked.now = 655.0
+    assert list(watched.ended()) == []
+    assert clocked.told == ["cancel"]
+    watched.end(outcome("interrupted"))
+    watched.begin(job())
+    clocked.now += 601
+    assert list(watched.ended()) == []
+    assert watched.end(outcome("interrupted")).error == "no worker began with it in 601 s"
+
+
 def test_one_that_comes_to_its_end_when_asked_to_stop_is_done():
     clocked = Clocked(None)
     watched = clocked.watch(max_minutes=1)
     for state, expected in (("complete", "complete"), ("interrupted", "timeout")):
         watched.begin(job())
+        watched.hear(begun(job().candidate.id))
         clocked.now += 61
         assert list(watched.ended()) == []
         assert watched.end(outcome(state)).state == expected

@@ -214,15 +214,18 @@ def test_a_job_comes_back_as_from_a_process_and_its_files_are_here(
     assert ray.get(seen.remote()) == [], "the nodes see the driver's files: nothing would be shown"
     outcome = outcome_of(executor, job)
     assert (outcome.state, outcome.model_saved) == ("complete", True)
-    processes = make_executor("processes", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
-    try:
-        other = outcome_of(processes, replace(job, model_dir=str(tmp_path / "other")))
-    finally:
-        processes.close()
-    assert measured(outcome) == measured(other)
     kept = outcome.checkpoint  # from before the cooldown
     assert Path(kept.uri) == tmp_path / "checkpoints" / f"{job.candidate.id}-uncooled.safetensors"
     assert is_whole(Path(kept.uri), kept)
+    elsewhere = replace(
+        job, model_dir=str(tmp_path / "other"), checkpoint_dir=str(tmp_path / "others")
+    )
+    processes = make_executor("processes", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
+    try:
+        other = outcome_of(processes, elsewhere)
+    finally:
+        processes.close()
+    assert measured(outcome) == measured(other)
     model, twin = nas.load(job.model_dir, verify=True), nas.load(tmp_path / "other", verify=True)
     for name, weight in model.network.state_dict().items():
         assert weight.equal(twin.network.state_dict()[name])

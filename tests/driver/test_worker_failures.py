@@ -153,18 +153,11 @@ def test_a_hang_costs_its_worker_and_its_candidate(search, monkeypatch):
     assert workers() == []
 
 
-def test_workers_that_all_die_end_the_search_and_each_rerun_ends_too(search, monkeypatch):
-    monkeypatch.setattr(recovery, "RETRIES", 1)
+def test_workers_that_keep_dying_end_the_search_and_each_rerun_comes_further(search, monkeypatch):
     monkeypatch.setattr(recovery, "LOST_IN_A_ROW", 1)
-    space = {
-        "format_version": 1,
-        "family": "llama",
-        "fixed": {"n_layer": 1, "n_head": 1, "d_ff": 48},
-        "dimensions": {"d_model": {"min": 8, "max": 80, "step": 8}},
-    }
-    for failed in (1, 3):  # the first, and one death of the second; its other one, and the third
+    for failed in (0, 1):
         with pytest.raises(NasError, match="3 workers died one after another and no job came"):
-            search("Killed", space=space)
+            search("Killed")
         rows = nas.open_study("tiny").trials()
         assert sum(row.state == "failed" for row in rows) == failed
-    assert len(rows) == 3
+        assert "complete" in {row.state for row in rows}
