@@ -17,7 +17,7 @@ import sys
 # The cluster listens at the loopback interface alone. Ray reads this when it is imported.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
-from ray.cluster_utils import Cluster  # noqa: E402
+from ray.cluster_utils import Cluster
 
 COMMON = {"node_ip_address": "127.0.0.1", "include_dashboard": False}
 # A node that no longer answers is given up after seconds instead of half a minute, and workers are
