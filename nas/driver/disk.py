@@ -326,8 +326,7 @@ def _golden_bytes(spec: TaskSpec) -> int:
     inputs = sum(int(array.nbytes) for array in arrays.values())
     if spec.head not in WRITING_HEADS:
         return inputs + WEIGHT_BYTES * 2 * spec.n_class  # of two texts, or one image
-    rows, tokens = arrays["ids"].shape
-    return inputs + WEIGHT_BYTES * rows * tokens * spec.vocab_size
+    return inputs + WEIGHT_BYTES * int(arrays["ids"].size) * spec.vocab_size
 
 
 def _checkpoint_bytes(config: StudyConfig, space: BoundSpace) -> int:
