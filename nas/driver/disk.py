@@ -25,7 +25,7 @@ from nas.config import StudyConfig
 from nas.data import PreparedData
 from nas.driver.events import Listener, Note
 from nas.errors import DATABASE_FAULTS, DISK_FAULTS, DiskError, disk_fault
-from nas.records import TaskSpec, to_plain
+from nas.records import WRITING_HEADS, TaskSpec, to_plain
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
 from nas.strategies.halving import FIRST_FULL
@@ -323,14 +323,10 @@ def _model_bytes(space: BoundSpace, prepared: PreparedData) -> int:
 
 def _golden_bytes(spec: TaskSpec) -> int:
     arrays = golden_arrays(spec)
-    rows, tokens = (
-        next(iter(arrays.values())).shape[:2] if spec.head != "classify_image" else (1, 1)
-    )
-    logits = {
-        "causal_lm": rows * tokens * spec.vocab_size,
-        "seq2seq": rows * tokens * spec.vocab_size,
-    }.get(spec.head, rows * spec.n_class)
-    return sum(array.nbytes for array in arrays.values()) + WEIGHT_BYTES * logits
+    inputs = sum(int(array.nbytes) for array in arrays.values())
+    if spec.head not in WRITING_HEADS:
+        return inputs + WEIGHT_BYTES * 2 * spec.n_class  # of two texts, or one image
+    return inputs + WEIGHT_BYTES * int(arrays["ids"].size) * spec.vocab_size
 
 
 def _checkpoint_bytes(config: StudyConfig, space: BoundSpace) -> int:

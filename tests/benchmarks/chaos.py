@@ -147,9 +147,8 @@ class Chaos:
         """Look at what is there and return counts; what is wrong is noted."""
         study = nas.open_study(self.folder / "studies" / "chaos")
         rows = study.trials(role="search")
-        killed = [r for r in rows if r.state == "failed" and "SIGKILL" in r.error]
-        ended = [r for r in rows if r.state in ("complete", "paused")] + killed
-        self._expect("candidates that ended", len(ended), self.candidates)
+        failed = [r for r in rows if r.state not in ("complete", "paused")]
+        self._expect("failed", [f"{r.candidate_id} {r.state}: {r.error}" for r in failed], [])
         self._expect("numbers", sorted(r.number for r in rows), list(range(self.candidates)))
         self._expect("shapes", len({r.architecture_id for r in rows}), self.candidates)
         unreadable = self._load(study)
@@ -159,9 +158,9 @@ class Chaos:
         self._expect("candidates in Optuna's mirror", sorted(shown), sorted(wanted))
         self._expect("workers that outlived their driver", self.orphans, 0)
         return {
-            "finished": len(ended) - len(killed),
-            "failed with their worker": len(killed),
-            "lost": self.candidates - len(ended),
+            "finished": len(rows) - len(failed),
+            "failed": len(failed),
+            "lost": self.candidates - len(rows),
             "doubled": len(rows) - len({r.architecture_id for r in rows}),
             "unreadable folders": unreadable,
             "folders": sum(r.model_path is not None for r in study.trials(role=None)),

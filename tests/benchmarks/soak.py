@@ -46,13 +46,13 @@ class Watch:
     """A listener that looks at this process now and then."""
 
     def __init__(self, every: int) -> None:
-        self.every, self.looks, self._ended = every, [], 0
+        self.every, self.looks, self._newest = every, [], 0
 
     def __call__(self, event: object) -> None:
         if isinstance(event, CandidateEnded) and event.role == "search":
-            self._ended += 1
-            if self._ended % self.every == 0:
-                self.looks.append(look(self._ended))
+            self._newest = max(self._newest, event.number + 1)
+            if self._newest >= self.every * (len(self.looks) + 1):
+                self.looks.append(look(self._newest))
 
     def slope(self, what: Callable[[Look], int]) -> float:
         """Bytes a candidate, a line through all looks but the first."""
