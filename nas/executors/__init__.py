@@ -24,7 +24,8 @@ class Executor(Protocol):
 
     A worker that dies under its job is replaced, and the job comes back as an outcome that is
     `lost`: `oom` if memory ran out as far as can be told, else `failed`. Whether it is tried again
-    is the driver's to say.
+    is the driver's to say. Where a job may wait for a worker, the executor tells when it was begun
+    with (`records.begun`): its time is counted from then.
 
     Args:
         workers: Jobs at once; None: as many as fit.
