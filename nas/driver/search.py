@@ -5,6 +5,7 @@ Only this process writes the database. It imports no torch: building and trainin
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -132,10 +133,12 @@ class Driver:
 
     def _events(self) -> list[Progress | Outcome]:
         """Return what happened; for as long as nothing does, Optuna's mirror catches up."""
-        found = self._executor.events(0.0)
-        while not found and self.ledger.mirror_next():
+        found, until = self._executor.events(0.0), time.monotonic() + EVENT_SECONDS
+        while not found and time.monotonic() < until:
+            if not self.ledger.mirror_next():
+                return self._executor.events(EVENT_SECONDS)
             found = self._executor.events(0.0)
-        return found or self._executor.events(EVENT_SECONDS)
+        return found
 
     def _fill(self, source: Callable[[], Next | None]) -> None:
         while len(self._running) < self._executor.slots and not self._nothing_to_start:

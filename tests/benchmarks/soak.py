@@ -62,20 +62,15 @@ class Watch:
 
 def look(candidates: int) -> Look:
     gc.collect()
-    pid = str(os.getpid())
-    status = [Path(path).read_text().rpartition(")")[2].split()[1] for path in _stats()]
+    children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
     return Look(
         candidates=candidates,
         resident=int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
         traced=tracemalloc.get_traced_memory()[0],
         handles=len(list(Path("/proc/self/fd").iterdir())),
         threads=len(list(Path("/proc/self/task").iterdir())),
-        children=status.count(pid),
+        children=sum(len(found) for found in children),
     )
-
-
-def _stats() -> list[Path]:
-    return [path for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
 
 
 def soak(name: str, config: object, candidates: int, *, traced: bool) -> bool:
