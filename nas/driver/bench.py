@@ -50,6 +50,7 @@ class Bench:
                 self._listener(Note(text=claimed.note))
             elsewhere = stack.enter_context(Store.open(self.study.url))
             elsewhere.claim(self.study.name, self.study.folder)
+            elsewhere.sign(self.study.record)
             self._stop = stack.enter_context(Stop())
             self._executor = make_executor(
                 "inline",

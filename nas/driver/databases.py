@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.config import StudyConfig
 from nas.driver.claim import claim
-from nas.errors import InputError
+from nas.errors import InputError, StoreError
 from nas.places import DATABASE
 from nas.store.address import ADDRESS, read_address, write_address
 from nas.store.environment import DATABASE as VARIABLE
@@ -17,7 +16,7 @@ from nas.store.lease import owner_words
 from nas.store.mirror import rename_study
 from nas.store.rows import StudyRecord
 from nas.store.store import Store
-from nas.store.urls import database_url, is_server, same_database, with_secrets
+from nas.store.urls import database_url, is_server, open_form, same_database, with_secrets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +64,8 @@ def database_of(folder: Path, config: StudyConfig, given: str | None) -> Databas
         return Database(url=str(file), on_server=False, known=False)
     if "://" not in wanted or not is_server(database_url(wanted)):
         raise InputError(
-            f"{VARIABLE}: expected postgresql://USER@HOST/DATABASE; without it a study has a "
-            "SQLite file in its folder"
+            f"{'database' if asked else VARIABLE}: expected postgresql://USER@HOST/DATABASE; "
+            "without it a study has a SQLite file in its folder"
         )
     return Database(url=with_secrets(wanted, given), on_server=True, known=False)
 
@@ -115,7 +114,7 @@ def existing(store: Store, name: str, folder: Path, database: Database) -> Study
         raise InputError(
             f"{store.where}: has a study '{name}' already, with another folder "
             f"({owner_words(record.owner)}); go on there, choose another --name, or delete it: "
-            f"nas rm '{store.where}#{name}'"
+            f"nas rm '{open_form(store.url)}#{name}'"
         )
     return record
 
@@ -147,7 +146,7 @@ class Aside:
 
     def __init__(self, folder: Path, given: str | None) -> None:
         claim(folder).close()
-        self._before = folder
+        self._before = self._now = folder
         address = read_address(folder)
         self._store: Store | None = None
         if address is None:
@@ -159,6 +158,10 @@ class Aside:
             self._store.claim(address.study, folder)
             self._now = folder.rename(_free(folder, self._store.studies()))
             self._rename(address.study, self._now.name)
+        except StoreError:
+            if folder != self._now:
+                self._now.rename(folder)
+            raise
         finally:
             self._store.close()
 
@@ -167,9 +170,10 @@ class Aside:
         self._now.rename(self._before)
         if self._store is not None:
             self._now, name = self._before, self._now.name
-            with suppress(InputError):  # it was not renamed there yet
+            try:
                 self._rename(name, self._before.name)
-            self._store.close()
+            finally:
+                self._store.close()
 
     def _rename(self, name: str, new_name: str) -> None:
         """Rename the study in its database, where the folder is under the new name already."""

@@ -148,8 +148,9 @@ def _open(
     folder: Path, config: StudyConfig, place: Database, store: Store | None, claimed: Claim
 ) -> OpenedStudy:
     record = None if store is None else existing(store, config.name, folder, place)
-    if record is not None:
+    if store is not None and record is not None:
         _check_identity(record, config)
+        store.sign(record)
     _check_device(config, record)
     prepared = _prepare(folder, config, record)
     spec = spec_of(config, prepared)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nas.errors import InputError, StoreError
-from nas.store.patience import AwayError
+from nas.store.patience import AwayError, LeaseLostError
 
 # A schema is a database of its own to us, and so its studies have locks of their own.
 LOCK = """
@@ -32,10 +32,6 @@ KEEPALIVE = (
     "SET tcp_keepalives_interval = 10",
     "SET tcp_keepalives_count = 3",
 )
-
-
-class LeaseLostError(StoreError):
-    """Another driver took the study while the database was away."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,10 @@ class AwayError(StoreError):
     """
 
 
+class LeaseLostError(StoreError):
+    """Another driver took the study while the database was away: nothing more is written."""
+
+
 class Patience:
     """Tries again what failed because the database was away, longer each time, at most `SECONDS`.
 
@@ -32,6 +36,7 @@ class Patience:
 
     def __init__(self, note: Callable[[str], None] | None = None) -> None:
         self._note = note
+        self._lost: LeaseLostError | None = None
         self._spent = False  # after waiting in vain, whoever ends the search does not wait again
 
     def run(self, work: Callable[[], T], let_go: Callable[[], None]) -> T:
@@ -43,8 +48,11 @@ class Patience:
 
         Raises:
             AwayError: If nothing is to be tried again.
+            LeaseLostError: If the study is another driver's by now.
             StoreError: If the database stayed away; or whatever else `work` raises.
         """
+        if self._lost is not None:  # the mirror has no lock of its own
+            raise self._lost
         begun: float | None = None
         pause = FIRST_PAUSE
         while True:
@@ -60,6 +68,9 @@ class Patience:
                 let_go()
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+            except LeaseLostError as error:
+                self._lost = error
+                raise
             else:
                 if begun is not None and self._note is not None:
                     self._note(f"the database is back after {time.monotonic() - begun:.0f} s")

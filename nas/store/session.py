@@ -118,7 +118,8 @@ class Session:
     def claim(self, name: str, folder: Path) -> None:
         """Keep other drivers from a study, stored or not, until this is closed.
 
-        In a SQLite file nothing is done: the lock on the study's folder says the same.
+        In a SQLite file nothing is done: the lock on the study's folder says the same. Who works
+        on a study is stored with it by `Store.sign`.
 
         Args:
             name: The study's name.
@@ -135,9 +136,8 @@ class Session:
         self._engine = db.make_engine(url, single=True)
         self._lease = Lease(name, Owner.here(folder))
         sa.event.listen(self._engine, "connect", self._lease.take)
-        with self._write() as connection:
-            here = t.study.c.name == name
-            connection.execute(t.study.update().where(here).values(owner=self.owner))
+        with self._read() as connection:
+            connection.execute(sa.select(sa.literal(1)))
 
     def _prepare(self, *, create: bool) -> None:
         with self._read() as connection:

@@ -123,6 +123,11 @@ class Store(Session):
         with self._read() as connection:
             return queries.study_names(connection)
 
+    def sign(self, study: StudyRecord) -> None:
+        """Store that this process works on the study, if it has claimed it, and in which folder."""
+        if self.owner is not None:
+            self._update_study(study, {"owner": self.owner})
+
     def set_numerics(self, study: StudyRecord, numerics: Numerics) -> None:
         """Store how the study's arithmetic is done."""
         self._update_study(study, {"numerics": to_plain(numerics)})

@@ -195,9 +195,11 @@ def test_a_second_driver_elsewhere_is_refused(configure, known, tmp_path, monkey
     assert refused
     assert not (elsewhere / "tiny").exists()
     monkeypatch.setenv("NAS_STUDIES", str(elsewhere))
-    with pytest.raises(InputError, match=r"has a study 'tiny' already, with another folder"):
+    again = rf"has a study 'tiny' already, with another folder \(.* in {here}/tiny\)"
+    with pytest.raises(InputError, match=again):
         nas.search(configure())
     assert not (elsewhere / "tiny").exists()
+    assert nas.open_study(f"{known}#tiny").folder == study.folder
     monkeypatch.setenv("NAS_STUDIES", str(here))
     assert nas.search(configure()).summary() == study.summary()
 

@@ -11,9 +11,8 @@ import pytest
 from nas.errors import InputError, StoreError
 from nas.records import CheckpointRef, Numerics
 from nas.store import patience
-from nas.store.lease import LeaseLostError
 from nas.store.mirror import Mirror, trials_of
-from nas.store.patience import AwayError, Patience
+from nas.store.patience import AwayError, LeaseLostError, Patience
 from nas.store.store import Store
 
 CHECKPOINT = CheckpointRef(uri="checkpoints/a", sha256="00", bytes=7, tokens=100)
@@ -211,6 +210,8 @@ def test_a_study_that_is_at_work_elsewhere_is_refused_with_its_owner(postgres_ur
         assert one.study("tiny").owner == one.owner
     with Store.open(postgres_url) as other:
         other.claim("tiny", tmp_path / "there")  # closing let it go
+        assert other.study("tiny").owner["folder"] == f"{tmp_path}/here"
+        other.sign(other.study("tiny"))
         assert other.study("tiny").owner["folder"] == f"{tmp_path}/there"
 
 
@@ -222,13 +223,17 @@ def test_who_comes_back_and_finds_its_study_taken_writes_nothing_more(
         one.claim("tiny", tmp_path / "here")
         one.wait_when_away([].append)
         study = build.study(one)
+        build.add(one, study, build.candidate(seed=1))
+        one.record_outcome(study, build.outcome(build.candidate(seed=1), build.evaluation()))
+        [done] = one.rows(study)
         postgres.execute("SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.objsubid = 1")
         other.claim("tiny", tmp_path / "there")
-        with pytest.raises(
-            LeaseLostError, match=r"was taken over while .* in .*there; this search"
-        ):
+        other.sign(study)
+        with pytest.raises(LeaseLostError, match=r"was taken over while .*there; this search ends"):
             build.add(one, study, build.candidate())
-        assert other.rows(study) == []
+        with pytest.raises(LeaseLostError):  # nor does the mirror, which has no lock
+            mirror_of(one).missing([done])
+        assert other.rows(study) == [done]
 
 
 @pytest.mark.slow
