@@ -194,6 +194,15 @@ def endless(job):
     return replace(job, rungs=(10**9,), rung=0, model_dir=None, keep_uncooled=False)
 
 
+def pid_of_worker():
+    """The process of the only worker, once those before it are gone."""
+    end = time.monotonic() + 20
+    while len(found := pids_of_workers()) != 1:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found.pop()
+
+
 def pids_of_workers():
     """The processes of Ray's workers that are ours."""
     listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
@@ -251,9 +260,11 @@ def test_a_cancelled_job_is_saved_here_and_goes_on_elsewhere(nodes, start, make_
     assert 0 < stopped.tokens < 64_000
     assert is_whole(Path(stopped.checkpoint.uri), stopped.checkpoint)
     nodes.kill()
-    again = outcome_of(executor, replace(job, checkpoint=stopped.checkpoint))
+    executor.submit(replace(job, checkpoint=stopped.checkpoint))
+    *reports, again = until(executor, lambda e: isinstance(e, Outcome))
     assert measured(again) == measured(whole)
-    assert again.timings["train"] < whole.timings["train"] * 3, "most of it was not trained twice"
+    told = [e.tokens for e in reports if e.is_report]
+    assert told == [tokens for tokens in told if tokens > stopped.tokens], "nothing was done twice"
 
 
 def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, start, make_job):
@@ -262,13 +273,13 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     one, two = endless(make_job()), endless(make_job(seed=1))
     executor.submit(one)
     until(executor, lambda e: isinstance(e, Progress))
-    [pid] = pids_of_workers()
+    pid = pid_of_worker()
     assert executor.kill(one.candidate.id)
     assert not executor.kill(one.candidate.id)
     executor.submit(two)
     seen = until(executor, lambda e: isinstance(e, Progress))
     assert {e.candidate_id for e in seen} == {two.candidate.id}, "nothing of the killed one"
-    [other] = pids_of_workers()
+    other = pid_of_worker()
     assert other != pid
     os.kill(other, signal.SIGKILL)
     lost = until(executor, lambda e: isinstance(e, Outcome))[-1]
@@ -276,7 +287,10 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     assert "the worker process died" in lost.error
     assert outcome_of(executor, make_job(seed=2)).state == "complete", "another is in its place"
     executor.close()
-    assert pids_of_workers() == set()
+    end = time.monotonic() + 10
+    while left := pids_of_workers():
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
 
 
 def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypatch):
@@ -298,8 +312,8 @@ def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypa
             promoted.setdefault(event.candidate_id, event.tokens)
         on_its_way = isinstance(event, Progress) and event.tokens > 1024
         if on_its_way and event.candidate_id in promoted and len(nodes.alive) == 1 and not killed:
-            nodes.add()
             nodes.kill()
+            nodes.add()
             killed.append(event.candidate_id)
 
     killed = []
