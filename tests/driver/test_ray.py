@@ -18,7 +18,6 @@ import nas
 from nas.data import Split
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.driver.ledger import is_whole
-from nas.errors import NasError
 from nas.executors import make_executor
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Outcome, Progress, Recipe
@@ -356,13 +355,6 @@ def test_a_search_through_a_client_uses_a_node_that_joins(nodes, configure):
     at_once = [sum(slots[: i + 1]) for i in range(len(slots))]
     assert max(at_once) == 2, "the second node was made use of"
     assert [row.state for row in study.trials()] == ["complete"] * 6
-
-
-def test_an_address_where_no_cluster_is_is_refused_in_a_line(monkeypatch):
-    need_module("ray", 'pip install "transformer-nas[ray]"')
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(NasError, match=r"cannot join the cluster at 127.0.0.1:9: .*is it running"):
-        make_executor("ray", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
 
 
 LOCAL = """
