@@ -154,7 +154,8 @@ def test_ray_that_is_not_installed_is_named_with_what_installs_it():
 
 
 def test_an_address_where_no_cluster_is_is_refused_in_a_line(monkeypatch):
-    need_module("ray", 'pip install "transformer-nas[ray]"')
+    for module in ("ray", "grpc"):
+        need_module(module, 'pip install "transformer-nas[ray]"')
     given = {"workers": 1, "threads": 1, "device": "cpu", "job_bytes": 0}
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     for name, address in (("ray", "127.0.0.1:9"), ("ray://127.0.0.1:9", "ray://127.0.0.1:9")):
