@@ -300,9 +300,11 @@ def _received(job: Job, news: News) -> Progress | Outcome:
     if news.model is not None:
         assert job.model_dir is not None
         write_folder(Path(job.model_dir), news.model, last=MANIFEST)
-    kind = Progress if news.what == "progress" else Outcome
-    record: Progress | Outcome = from_plain(kind, news.record)
-    return replace(record, checkpoint=_placed(job, record.checkpoint))
+    if news.what == "progress":
+        progress = from_plain(Progress, news.record)
+        return replace(progress, checkpoint=_placed(job, progress.checkpoint))
+    outcome = from_plain(Outcome, news.record)
+    return replace(outcome, checkpoint=_placed(job, outcome.checkpoint))
 
 
 def _placed(job: Job, checkpoint: CheckpointRef | None) -> CheckpointRef | None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -38,6 +39,7 @@ GPU_GRAIN = 1e4  # Ray counts ten-thousandths of a GPU
 # Of a local cluster, where checkpoints and data need not travel: only models do.
 OBJECT_STORE_BYTES = 512 * 2**20
 ASK_SECONDS = 60.0
+REACH_SECONDS = 10.0
 
 # Whoever reaches a cluster's ports without it can run code as this user; others share a machine.
 _TOKEN = secrets.token_hex(32)
@@ -89,7 +91,9 @@ def _start(cpus: int) -> Path:
     """
     import ray
 
-    folder = Path(tempfile.mkdtemp(prefix="nas-ray-"))
+    # Sockets lie in it, and a socket's path has to be short: macOS's own place is too long.
+    place = "/tmp" if sys.platform == "darwin" else None  # noqa: S108  # a folder of a new name
+    folder = Path(tempfile.mkdtemp(prefix="nas-ray-", dir=place))
     try:
         with _environment(), _loopback():
             ray.init(
@@ -115,6 +119,7 @@ def _join(address: str) -> None:
 
     if address.startswith("ray://") and find_spec("grpc") is None:
         raise InputError("executor ray:// needs grpcio; run: pip install 'transformer-nas[ray]'")
+    _check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
@@ -122,6 +127,20 @@ def _join(address: str) -> None:
         raise NasError(
             f"executor ray: cannot join the cluster at {address}: {first}; is it running, and "
             f"with Ray {ray.__version__} and Python {sys.version_info[0]}.{sys.version_info[1]}?"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise if nothing listens at an address; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # `auto`, or what Ray has to make sense of
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise NasError(
+            f"executor ray: cannot join the cluster at {address}: {error.strerror or error}; is it "
+            "running, and its port open to this machine?"
         ) from error
 
 
@@ -229,9 +248,10 @@ def _gpu_bytes() -> int:
         for one in nodes
     ]
     try:
-        return min(ray.get(asked, timeout=ASK_SECONDS))
+        found: list[int] = ray.get(asked, timeout=ASK_SECONDS)
     except ray.exceptions.RayError as error:
         raise DeviceError(f"executor ray: the cluster's GPUs cannot be asked: {error}") from error
+    return min(found)
 
 
 def _own_gpu_bytes() -> int:

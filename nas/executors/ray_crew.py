@@ -156,7 +156,8 @@ class Crew:
             news: list[News] = ray.get(worker.mail)
         except ray.exceptions.RayError as error:
             self.drop(worker)
-            return error
+            lost: Exception = error
+            return lost
         worker.mail = worker.actor.mail.remote()
         return news
 

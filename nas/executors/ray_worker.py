@@ -144,7 +144,7 @@ class RayWorker:
             candidate_id=job.candidate.id,
             state="failed",
             tokens=job.checkpoint.tokens if job.checkpoint else 0,
-            error=f"{platform.node()}: {message.splitlines()[0]}",
+            error=f"{platform.node()}: {message.partition(chr(10))[0]}",
             traceback="".join(traceback.format_exception(error)),
             lost=True,  # it is the node's doing: a candidate's own failures do not come here
         )

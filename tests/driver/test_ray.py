@@ -18,7 +18,6 @@ import nas
 from nas.data import Split
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.driver.ledger import is_whole
-from nas.errors import NasError
 from nas.executors import make_executor
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Outcome, Progress, Recipe
@@ -194,6 +193,15 @@ def endless(job):
     return replace(job, rungs=(10**9,), rung=0, model_dir=None, keep_uncooled=False)
 
 
+def pid_of_worker():
+    """The process of the only worker, once those before it are gone."""
+    end = time.monotonic() + 20
+    while len(found := pids_of_workers()) != 1:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found.pop()
+
+
 def pids_of_workers():
     """The processes of Ray's workers that are ours."""
     listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
@@ -251,9 +259,11 @@ def test_a_cancelled_job_is_saved_here_and_goes_on_elsewhere(nodes, start, make_
     assert 0 < stopped.tokens < 64_000
     assert is_whole(Path(stopped.checkpoint.uri), stopped.checkpoint)
     nodes.kill()
-    again = outcome_of(executor, replace(job, checkpoint=stopped.checkpoint))
+    executor.submit(replace(job, checkpoint=stopped.checkpoint))
+    *reports, again = until(executor, lambda e: isinstance(e, Outcome))
     assert measured(again) == measured(whole)
-    assert again.timings["train"] < whole.timings["train"] * 3, "most of it was not trained twice"
+    told = [e.tokens for e in reports if e.is_report]
+    assert told == [tokens for tokens in told if tokens > stopped.tokens], "nothing was done twice"
 
 
 def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, start, make_job):
@@ -262,13 +272,13 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     one, two = endless(make_job()), endless(make_job(seed=1))
     executor.submit(one)
     until(executor, lambda e: isinstance(e, Progress))
-    [pid] = pids_of_workers()
+    pid = pid_of_worker()
     assert executor.kill(one.candidate.id)
     assert not executor.kill(one.candidate.id)
     executor.submit(two)
     seen = until(executor, lambda e: isinstance(e, Progress))
     assert {e.candidate_id for e in seen} == {two.candidate.id}, "nothing of the killed one"
-    [other] = pids_of_workers()
+    other = pid_of_worker()
     assert other != pid
     os.kill(other, signal.SIGKILL)
     lost = until(executor, lambda e: isinstance(e, Outcome))[-1]
@@ -276,7 +286,10 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     assert "the worker process died" in lost.error
     assert outcome_of(executor, make_job(seed=2)).state == "complete", "another is in its place"
     executor.close()
-    assert pids_of_workers() == set()
+    end = time.monotonic() + 10
+    while left := pids_of_workers():
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
 
 
 def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypatch):
@@ -298,8 +311,8 @@ def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypa
             promoted.setdefault(event.candidate_id, event.tokens)
         on_its_way = isinstance(event, Progress) and event.tokens > 1024
         if on_its_way and event.candidate_id in promoted and len(nodes.alive) == 1 and not killed:
-            nodes.add()
             nodes.kill()
+            nodes.add()
             killed.append(event.candidate_id)
 
     killed = []
@@ -342,13 +355,6 @@ def test_a_search_through_a_client_uses_a_node_that_joins(nodes, configure):
     at_once = [sum(slots[: i + 1]) for i in range(len(slots))]
     assert max(at_once) == 2, "the second node was made use of"
     assert [row.state for row in study.trials()] == ["complete"] * 6
-
-
-def test_an_address_where_no_cluster_is_is_refused_in_a_line(monkeypatch):
-    need_module("ray", 'pip install "transformer-nas[ray]"')
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(NasError, match=r"cannot join the cluster at 127.0.0.1:9: .*is it running"):
-        make_executor("ray", workers=1, threads=1, device="cpu", job_bytes=JOB_BYTES)
 
 
 LOCAL = """
@@ -417,6 +423,13 @@ def is_alive(pid):
         return False
 
 
+def gone_within(seconds, pids):
+    end = time.monotonic() + seconds
+    while left := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
 def test_a_local_cluster_is_reached_from_nowhere_else_and_ends_with_its_driver(local):
     process, told = local
     pids = family(process.pid)
@@ -425,18 +438,18 @@ def test_a_local_cluster_is_reached_from_nowhere_else_and_ends_with_its_driver(l
     assert len(addresses) > 2
     mapped = "0000000000000000FFFF0000" + LOOPBACK
     assert set(addresses) <= {LOOPBACK, mapped}, "127.0.0.1, and nothing else"
+    workers = pids & pids_of_workers()
+    assert workers
     process.kill()
-    end = time.monotonic() + 10
-    while left := [pid for pid in pids if is_alive(pid)]:
-        assert time.monotonic() < end, left
-        time.sleep(0.1)
+    gone_within(10, workers)
+    gone_within(60, pids)  # Ray's agents look for their parents now and then
 
 
 def test_a_local_cluster_leaves_nothing_behind(local):
     process, _ = local
     before = set(Path(tempfile.gettempdir()).glob("nas-ray-*"))
     pids = family(process.pid)
-    process.communicate("", timeout=30)
+    process.communicate("", timeout=60)
     assert process.returncode == 0
-    assert not [pid for pid in pids if is_alive(pid)]
+    gone_within(10, pids)
     assert len(set(Path(tempfile.gettempdir()).glob("nas-ray-*"))) == len(before) - 1

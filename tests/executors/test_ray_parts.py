@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from needs import need_module
 
 from nas.errors import NasError
+from nas.executors import make_executor
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ray is for Linux and macOS here")
 if sys.platform != "win32":
@@ -149,3 +151,13 @@ def test_ray_that_is_not_installed_is_named_with_what_installs_it():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "executor ray needs ray; run: pip install 'transformer-nas[ray]'" in run.stderr
+
+
+def test_an_address_where_no_cluster_is_is_refused_in_a_line(monkeypatch):
+    for module in ("ray", "grpc"):
+        need_module(module, 'pip install "transformer-nas[ray]"')
+    given = {"workers": 1, "threads": 1, "device": "cpu", "job_bytes": 0}
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    for name, address in (("ray", "127.0.0.1:9"), ("ray://127.0.0.1:9", "ray://127.0.0.1:9")):
+        with pytest.raises(NasError, match=rf"join the cluster at {address}: .*refused; is it run"):
+            make_executor(name, **given)
