@@ -104,9 +104,9 @@ def test_clock_that_jumps_by_days_changes_no_result(configure, tmp_path, jumps):
 def test_limit_of_minutes_holds_whatever_the_clock_says(configure, tmp_path, jump):
     limits = {"stop": {"minutes": 0.25}, "finalists": {"top": 0}, "space": MANY}
     found, seconds = search_with_jumps(configure(**limits), tmp_path, [jump])
-    assert seconds < 60
+    assert seconds < 150, "15 s, and what it takes to begin and to end"
     assert found["elapsed"] == pytest.approx(15, abs=4)
-    assert len(found["seen"]) > 3, "a clock that went on a day did not end it"
+    assert len(found["seen"]) > 1, "a clock that went on a day did not end it"
 
 
 MANY = {

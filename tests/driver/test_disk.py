@@ -296,8 +296,14 @@ def _fail_ext4(folder):
 @pytest.mark.slow
 def test_command_ends_with_1_and_one_line_and_the_same_command_goes_on(small_disk, configure):
     """Two workers in processes of their own, the disk filled by a third party."""
+    # So many that it is far from its end when somebody has read of the second one.
     config = configure(
-        executor="processes", workers=2, per_candidate={"tokens": 40_000, "eta": 2}, keep=4
+        executor="processes",
+        workers=2,
+        per_candidate={"tokens": 20_480, "eta": 1},
+        stop={"candidates": 14},
+        finalists={"top": 1, "seeds": 1},
+        keep=4,
     )
     plain = config.to_plain()
     del plain["latency"], plain["warm_start"]
@@ -315,7 +321,7 @@ def test_command_ends_with_1_and_one_line_and_the_same_command_goes_on(small_dis
             if line.startswith("#1 "):
                 filler.fill()
                 break
-        _, errors = running.communicate(timeout=120)
+        _, errors = running.communicate(timeout=300)
     assert running.returncode == 1
     [line] = errors.splitlines()
     assert line.startswith(f"nas: {small_disk / 'studies' / 'tiny'}: the disk is full: ")

@@ -71,7 +71,7 @@ def test_neither_driver_nor_workers_listen(configure):
     config = configure(
         executor="processes",
         workers=2,
-        per_candidate={"tokens": 200_000, "eta": 1},
+        per_candidate={"tokens": 60_000, "eta": 1},
         stop={"candidates": 2},
         finalists={"top": 0},
     )
