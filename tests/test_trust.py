@@ -121,6 +121,7 @@ def test_files_name_no_code_without_trust(place: Path) -> None:
     assert not list(place.glob("studies/*"))
 
 
+@pytest.mark.slow
 def test_what_the_user_names_needs_no_trust(place: Path) -> None:
     [[status, said, imported]] = statuses(place, f"search plain.yaml --strategy {STRATEGY}")
     assert (status, said, imported) == (0, "", True)
@@ -151,6 +152,7 @@ def test_python_says_trust_with_the_same_word(place: Path) -> None:
     assert space.startswith(f"own_space.yaml: family: '{FAMILY}' {REFUSED}")
 
 
+@pytest.mark.slow
 def test_stored_study_is_content_too(place: Path) -> None:
     assert run(place, "-m", "nas", "search", "family.yaml", "--trust").returncode == 0
     (place / "imported").unlink()
@@ -174,6 +176,7 @@ def test_stored_study_is_content_too(place: Path) -> None:
     assert (status, said, imported) == (0, "", True)
 
 
+@pytest.mark.slow
 def test_looking_and_deleting_import_nothing(place: Path) -> None:
     assert run(place, "-m", "nas", "search", "family.yaml", "--trust").returncode == 0
     (place / "imported").unlink()
@@ -183,6 +186,7 @@ def test_looking_and_deleting_import_nothing(place: Path) -> None:
     assert not (place / "studies" / "family").exists()
 
 
+@pytest.mark.slow
 def test_altered_database_names_no_code(place: Path) -> None:
     """A study of a family of ours, in which somebody wrote another family to a row."""
     import sqlite3
@@ -206,6 +210,7 @@ def test_altered_database_names_no_code(place: Path) -> None:
     assert f"study 'plain': task: '{TASK}' {REFUSED}" in said
 
 
+@pytest.mark.slow
 def test_task_of_a_model_folder_is_not_imported(place: Path) -> None:
     """Its family is ours and its task is not, which fine-tuning would ask."""
     assert run(place, "-m", "nas", "search", "plain.yaml").returncode == 0

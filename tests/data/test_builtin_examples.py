@@ -9,6 +9,7 @@ import pytest
 from nas.data import examples
 
 
+@pytest.mark.slow
 def test_docstrings_do_not_name_their_package() -> None:
     texts, packages = examples.docstrings()
     assert len(texts) == len(packages) > 1000

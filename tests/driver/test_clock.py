@@ -146,7 +146,8 @@ def test_no_module_measures_by_the_wall_clock():
         "driver/claim.py",
         "driver/owner.py",
         "exporters/placing.py",
+        "store/lease.py",
         "store/writes.py",
     }
-    newest = {"study.py"}  # which study was written last: of files that have their dates anyway
+    newest = {"places.py"}  # which study was written last: of files that have their dates anyway
     assert found <= dates | newest

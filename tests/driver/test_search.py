@@ -309,6 +309,7 @@ def test_worker_processes_train_what_inline_trains(configure):
     assert losses(inline) == losses(spread)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_candidate(configure):
     killed, notes = [], []
 
@@ -349,7 +350,7 @@ nas.search(config_from_plain(plain, where="test", name="tiny"), listener=show)
 """
 
 
-@pytest.mark.parametrize("executor", ["inline", "processes"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
 def test_interrupted_and_resumed_equals_uninterrupted(configure, tmp_path, executor):
     changes = {
         "executor": executor,

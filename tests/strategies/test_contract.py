@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import NotFoundError
+from nas.plugins import allow
 from nas.records import FAILED_STATES, TaskSpec
 from nas.space import SearchSpace
 from nas.strategies import STRATEGIES, Observation, make_strategy
@@ -27,7 +28,9 @@ class Smallest:
         new = [one for one in self.space.architectures() if one.id not in known]
         return min(new, key=lambda one: self.space.columns(one)["params"], default=None)
 '''
-NAMES = [*STRATEGIES, "house.mine:Smallest"]
+HOUSE = "house.mine:Smallest"
+# gp takes a second a proposal.
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n == "gp" else n for n in (*STRATEGIES, HOUSE)]
 
 SMALL = {
     "n_layer": {"min": 1, "max": 3},
@@ -59,6 +62,7 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "house" / "mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    allow([HOUSE])
 
 
 def bind(dimensions, **constraints):
@@ -224,6 +228,7 @@ def test_equal_results_teach_nothing_and_break_nothing(name):
     assert found.id not in ids(history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_hundred_candidates(name):
     count = 200 if name != "gp" else 40  # which takes seconds a proposal there

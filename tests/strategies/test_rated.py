@@ -52,7 +52,7 @@ def search(name, space, count):
     return history
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "gp"])
 def test_points_are_feasible_new_and_at_several_rates(name):
     space = rated(max_params=80_000)
     history = search(name, space, 24)
