@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config.code import check_code
+from nas.config.database import read_database
 from nas.config.records import (
     AUTO,
     DEFAULT_SPLIT,
@@ -141,7 +142,7 @@ def config_from_plain(
         keep=reader.integer("keep", minimum=1, default=5),
         seed=reader.integer("seed", minimum=0, maximum=LARGEST_SEED, default=0),
         warm_start=_read_warm_start(reader),
-        database=_read_database(reader),
+        database=read_database(reader),
     )
     reader.done()
     return config
@@ -427,24 +428,6 @@ def _read_warm_start(reader: Reader) -> str | None:
     given = reader.text("warm_start")
     if "://" in given:
         reader.fail("warm_start", "got a database URL; name the study or its folder")
-    return given
-
-
-def _read_database(reader: Reader) -> str | None:
-    if reader.value("database", default=None) is None:
-        return None
-    from nas.store.urls import database_url, is_server, refuse_secrets  # most files name none
-
-    given = reader.text("database")
-    try:
-        if "://" not in given or not is_server(database_url(given)):
-            raise InputError(
-                "expected postgresql://USER@HOST/DATABASE; by itself a study has a SQLite file in "
-                "its folder"
-            )
-        refuse_secrets(given, "database")
-    except InputError as error:  # which do not show what was got: it may hold a password
-        reader.fail("database", str(error).removeprefix("database: "))
     return given
 
 
