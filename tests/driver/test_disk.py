@@ -56,8 +56,8 @@ def whole(configure, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small_disk(tmp_path, monkeypatch):
-    """A file system of 16 MB that studies lie on."""
+def small_disk(configure, tmp_path, monkeypatch):
+    """A file system of 16 MB that studies lie on, wherever `configure` would have them."""
     with mounted(tmp_path / "small", "size=16m") as folder:
         monkeypatch.setenv("NAS_STUDIES", str(folder / "studies"))
         yield folder
@@ -294,7 +294,7 @@ def _fail_ext4(folder):
 
 
 @pytest.mark.slow
-def test_command_ends_with_1_and_one_line_and_the_same_command_goes_on(small_disk, configure):
+def test_command_ends_with_1_and_one_line_and_the_same_command_goes_on(configure, small_disk):
     """Two workers in processes of their own, the disk filled by a third party."""
     # So many that it is far from its end when somebody has read of the second one.
     config = configure(
