@@ -170,6 +170,7 @@ def test_a_hang_that_nothing_ends_is_recorded_and_the_same_command_goes_on_witho
     assert sorted(row.state for row in good + bad) == ["complete"] * 3 + ["timeout"]
 
 
+@pytest.mark.slow
 def test_a_search_in_which_everything_fails_ends_early_each_time(configure, tmp_path, capsys):
     space = {
         "format_version": 1,
@@ -354,6 +355,7 @@ def test_one_that_comes_to_its_end_when_asked_to_stop_is_done():
     assert watched.end(outcome("interrupted")).state == "interrupted", "the user's own Ctrl-C"
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_is_not_tried_again_at_once(broken):
     def interrupt(event):
         if isinstance(event, Note) and "once more" in event.text:
