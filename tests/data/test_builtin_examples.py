@@ -19,6 +19,7 @@ def test_docstrings_do_not_name_their_package() -> None:
     assert not any(name in found for name, found in zip(packages, words, strict=True))
 
 
+@pytest.mark.slow
 def test_function_names_are_words() -> None:
     sentences, names = examples.function_names()
     assert len(sentences) == len(names) > 1000

@@ -160,6 +160,7 @@ def test_own_shape_that_comes_to_the_finals_takes_part(configure, study):
     assert [row.number for row in group.rows] == [2, 2]
 
 
+@pytest.mark.slow
 def test_interrupted_and_called_again_equals_uninterrupted(study):
     row = winner_of(study)
 

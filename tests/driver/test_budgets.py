@@ -120,6 +120,7 @@ nas.search(config_from_plain(plain, where="test", name="tiny"), listener=show)
 """
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_in_seconds_equals_uninterrupted(configure, steady, monkeypatch):
     changes = {
         "per_candidate": {"seconds": 3, "eta": 1},

@@ -39,6 +39,7 @@ def test_it_comes_before_the_strategys_proposals_of_a_search_at_work(configure):
     assert tried(study).index(OWN) in (2, 3)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_tries_it_once(configure):
     config = configure(finalists={"top": 0}, per_candidate={"tokens": 60_000})
     study = nas.search(configure(finalists={"top": 0}, per_candidate={"tokens": 60_000}, **STOP))

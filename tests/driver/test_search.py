@@ -387,6 +387,7 @@ def test_events_tell_the_story(configure):
     assert best == sorted(best, reverse=True)
 
 
+@pytest.mark.slow
 def test_minutes_hold_for_the_whole_search(configure):
     begun = time.monotonic()
     config = configure(
