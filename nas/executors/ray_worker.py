@@ -177,6 +177,9 @@ class RayWorker:
         report(begun(job.candidate.id))
         outcome = run_job(job, report, lambda: order.number in self._cancelled)
         self._training = None
+        if outcome.disk_fault and not sees:  # the node's disk is full, not the study's
+            words = f"{platform.node()}: {outcome.disk_fault}"
+            outcome = replace(outcome, state="failed", error=words, disk_fault="", lost=True)
         news = News(
             number=order.number,
             what="outcome",
