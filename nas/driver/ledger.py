@@ -281,6 +281,7 @@ class Ledger:
         if state == "finished":
             while self.mirror_next():
                 pass
+            self._delete_leftovers()  # of workers that were killed
         self._store.set_summary(self._record, summary)
         self._store.set_state(self._record, state)
 
@@ -337,6 +338,11 @@ class Ledger:
 
     def _reconcile(self) -> None:
         """Put right what a crash left: files without a row, rows without a mirrored trial."""
+        self._delete_leftovers()
+        self._unmirrored.extend(self._mirror.missing(self.search_rows()))
+
+    def _delete_leftovers(self) -> None:
+        """Delete files that no row names; no worker may be writing."""
         folder = self._opened.folder
         models = {row.model_path for row in self.rows.values() if row.model_path}
         for path in (folder / MODELS).iterdir():
@@ -349,7 +355,6 @@ class Ledger:
             is_ours = path.suffix in CHECKPOINT_SUFFIXES
             if f"{CHECKPOINTS}/{path.name}" not in kept and not of_training and is_ours:
                 path.unlink(missing_ok=True)
-        self._unmirrored.extend(self._mirror.missing(self.search_rows()))
 
 
 def is_whole(path: Path, checkpoint: CheckpointRef) -> bool:

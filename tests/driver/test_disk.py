@@ -277,6 +277,7 @@ def test_file_system_that_turns_read_only_in_mid_search(configure, whole, tmp_pa
         words = before_and_after(configure(**SMALL), lambda: _fail_ext4(folder), at_end(1))
         assert "tiny: the file system is read-only; make it writable, and the same" in words
         unmount(folder)
+        subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
         subprocess.run(mount, check=True)
         study = nas.search(configure(**SMALL))
         assert results(study) == whole(**SMALL)
