@@ -91,7 +91,11 @@ def test_every_example_has_a_case():
     assert [script.stem for script in EXAMPLES] == list(CASES)
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+# The first is tried at once, the others with the slow tests.
+LATER = [pytest.param(script, marks=pytest.mark.slow, id=script.stem) for script in EXAMPLES[1:]]
+
+
+@pytest.mark.parametrize("script", [pytest.param(EXAMPLES[0], id=EXAMPLES[0].stem), *LATER])
 def test_example_runs_and_shows_what_its_model_does(script, tmp_path):
     write, name, brief, shown = CASES[script.stem]
     write(tmp_path)
