@@ -291,7 +291,7 @@ def probe(job: Job) -> Numerics:
             return _probe(replace(job, micro_batch=micro_batch))
         except NasError:
             raise
-        except Exception as error:
+        except Exception as error:  # the candidates meet it too, and store it
             is_last = not is_out_of_memory(error)
         give_back_memory()
         if is_last:
