@@ -20,7 +20,8 @@ from nas.executors.ray_worker import News, Order, RayWorker, versions
 from nas.executors.worker_process import CLOSE_SECONDS
 
 START_SECONDS = 120.0  # that the first worker may take to begin
-RETRY_SECONDS = 30.0  # after a worker that could not begin
+RETRY_SECONDS = 30.0  # after a worker that could not begin for a cause that stays
+AGAIN_SECONDS = 1.0  # after one whose node went, or was too busy: the next may be well
 # What Ray's memory monitor says of a worker that it ended; of the kernel's it only supposes.
 RAN_OUT = ("running low on memory", "memory pressure")
 
@@ -60,6 +61,7 @@ class Crew:
         self._coming: dict[Any, Any] = {}  # actors, by the reference of their first answer
         self._begun = False  # whether there ever was a worker
         self._ask_again = 0.0
+        self._last_cause = ""  # that a worker could not begin
         self._alone_since = time.monotonic()  # while there is no worker
 
     @property
@@ -78,10 +80,11 @@ class Crew:
         while not self.workers:
             if self.alone_seconds > START_SECONDS:
                 wanted = {k: self._wanted[k] for k in ("num_cpus", "num_gpus", "memory")}
+                last = f"; the last node asked {self._last_cause}" if self._last_cause else ""
                 raise NasError(
                     f"executor ray: no worker could begin in {START_SECONDS:.0f} s: it asks for "
                     f"{wanted}, and of {ray.cluster_resources()} the cluster has free "
-                    f"{ray.available_resources()}; add a node, or end what else runs there"
+                    f"{ray.available_resources()}{last}; add a node, or end what else runs there"
                 )
             self.listen(1.0)
 
@@ -134,18 +137,36 @@ class Crew:
         actor = self._coming.pop(about)
         try:
             found = ray.get(about)
-            problem = "" if found == versions() else f"has {found}, and this machine {versions()}"
         except ray.exceptions.RayError as error:
-            problem = f"cannot begin a worker: {cause_of(error)}"
-        if not problem:
-            self.workers.append(Worker(actor, actor.mail.remote()))
-            self._begun = True
+            stays = getattr(error, "actor_init_failed", False)
+            self._refuse(actor, f"cannot begin a worker: {cause_of(error)}", stays=stays)
             return
+        if found != versions():
+            self._refuse(actor, f"has {found}, and this machine {versions()}", stays=True)
+            return
+        self.workers.append(Worker(actor, actor.mail.remote()))
+        self._begun = True
+
+    def _refuse(self, actor: Any, cause: str, *, stays: bool) -> None:
+        """Let go of a worker that did not begin, and ask for another one later.
+
+        Args:
+            actor: The worker.
+            cause: What its node is told to have or to lack.
+            stays: Whether the next one fails by it too. A node that goes while a worker is placed
+                on it is no such cause: the search waits for the next node.
+
+        Raises:
+            NasError: If it stays and there never was a worker.
+        """
+        import ray
+
         ray.kill(actor)
-        self._ask_again = time.monotonic() + RETRY_SECONDS
-        if not self._begun:
+        self._last_cause = cause
+        self._ask_again = time.monotonic() + (RETRY_SECONDS if stays else AGAIN_SECONDS)
+        if stays and not self._begun:
             raise NasError(
-                f"executor ray: a node of the cluster {problem}; install the same transformer-nas "
+                f"executor ray: a node of the cluster {cause}; install the same transformer-nas "
                 "and Python on every node"
             )
 
