@@ -254,7 +254,7 @@ def test_optuna_study_opens_once_a_candidate_was_mirrored(study):
     with pytest.raises(NotFoundError, match="nothing for Optuna before a candidate has ended"):
         study.optuna_study()
     mirror = Mirror(study.url, "tiny", objectives=study.objectives, parameters=[Layers()])
-    mirror.reconcile(study.trials(), study.evaluations())
+    mirror.add(study.trials(), study.evaluations())
     mirror.close()
     assert study.optuna_study().best_value == 1.5
 

@@ -135,7 +135,7 @@ class Driver:
         """Return what happened; for as long as nothing does, Optuna's mirror catches up."""
         found, until = self._executor.events(0.0), time.monotonic() + EVENT_SECONDS
         while not found and time.monotonic() < until:
-            if not self.ledger.mirror_next():
+            if not self.ledger.mirror_some():
                 return self._executor.events(EVENT_SECONDS)
             found = self._executor.events(0.0)
         return found

@@ -164,7 +164,7 @@ def test_a_trial_whose_answer_was_lost_is_shown_once(postgres, postgres_url, pro
         mirror = mirror_of(store)
         assert len(mirror.missing(rows)) == 1  # it has made Optuna's tables
         proxy.cut_commits(lambda number: number == 0)
-        assert not mirror.add(rows[0]), "when it was tried again it was there"
+        assert not mirror.add(rows), "when it was tried again it was there"
         mirror.close()
     assert proxy.cuts == 1
     assert len(notes) == 2

@@ -54,7 +54,7 @@ def trials(store):
 
 def test_optuna_opens_the_mirror(store, study, mirror, build):
     candidate = add_complete(store, study, build, 0)
-    assert mirror.add(store.rows(study)[0], store.evaluations(study))
+    assert mirror.add(store.rows(study), store.evaluations(study))
     (trial,) = trials(store)
     assert trial.state == optuna.trial.TrialState.COMPLETE
     assert (trial.value, trial.intermediate_values) == (2.0, {100: 3.0, 200: 2.0})
@@ -67,7 +67,7 @@ def test_optuna_opens_the_mirror(store, study, mirror, build):
 
 def test_failed_candidate_is_a_failed_trial(store, study, mirror, build):
     add_complete(store, study, build, 0, state="oom")
-    mirror.add(store.rows(study)[0])
+    mirror.add(store.rows(study))
     (trial,) = trials(store)
     assert (trial.state, trial.values) == (optuna.trial.TrialState.FAIL, None)
     assert trial.user_attrs["state"] == "oom"
@@ -81,7 +81,7 @@ def test_what_has_not_ended_or_is_a_retraining_is_not_mirrored(store, study, mir
     build.add(store, study, paused, number=2)
     store.record_outcome(study, build.outcome(paused, build.evaluation(), state="paused"))
     store.set_checkpoint(study, paused.id, CHECKPOINT)
-    assert [mirror.add(row) for row in store.rows(study)] == [False] * 3
+    assert mirror.add(store.rows(study)) == 0
 
 
 def test_a_paused_candidate_that_cannot_go_on_is_a_pruned_trial(store, study, mirror, build):
@@ -89,7 +89,7 @@ def test_a_paused_candidate_that_cannot_go_on_is_a_pruned_trial(store, study, mi
     build.add(store, study, candidate)
     store.record_outcome(study, build.outcome(candidate, build.evaluation(), state="paused"))
     (row,) = store.rows(study)
-    assert mirror.add(row, store.evaluations(study))
+    assert mirror.add([row], store.evaluations(study))
     (trial,) = trials(store)
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert trial.intermediate_values
@@ -99,11 +99,11 @@ def test_reconciling_adds_what_is_missing_once(store, study, mirror, build):
     for number in range(3):
         add_complete(store, study, build, number)
     rows, measured = store.rows(study), store.evaluations(study)
-    assert mirror.add(rows[1])
-    assert mirror.reconcile(rows, measured) == 2
-    assert mirror.reconcile(rows, measured) == 0
+    assert mirror.add(rows[1:2]) == 1
+    assert mirror.add(rows, measured) == 2
+    assert mirror.add(rows, measured) == 0
     again = Mirror(store.url, "tiny", objectives=("val_loss",), parameters=PARAMETERS)
-    assert again.reconcile(rows, measured) == 0
+    assert again.add(rows, measured) == 0
     again.close()
     assert sorted(t.value for t in trials(store)) == [2.0, 3.0, 4.0]
 
@@ -115,7 +115,7 @@ def test_several_objectives_are_mirrored_with_their_directions(store, build):
     evaluation = build.evaluation(0, val={"loss": 2.0, "accuracy": 0.5})
     store.record_outcome(study, build.outcome(candidate, evaluation))
     mirror = Mirror(store.url, "tiny", objectives=study.objectives, parameters=PARAMETERS)
-    mirror.add(store.rows(study)[0], store.evaluations(study))
+    mirror.add(store.rows(study), store.evaluations(study))
     mirror.close()
     loaded = opened(store)
     assert [d.name for d in loaded.directions] == ["MINIMIZE", "MAXIMIZE"]
@@ -125,7 +125,7 @@ def test_several_objectives_are_mirrored_with_their_directions(store, build):
 def test_mirror_says_nothing_and_leaves_optunas_logging_alone(store, study, mirror, build, capfd):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     add_complete(store, study, build, 0)
-    mirror.add(store.rows(study)[0])
+    mirror.add(store.rows(study))
     mirrors.load_study(store.url, "tiny")
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
     assert capfd.readouterr().err == ""
@@ -133,7 +133,7 @@ def test_mirror_says_nothing_and_leaves_optunas_logging_alone(store, study, mirr
 
 def test_our_tables_and_optunas_migrations_do_not_meet(store, study, mirror, build):
     add_complete(store, study, build, 0)
-    mirror.add(store.rows(study)[0])
+    mirror.add(store.rows(study))
     with Store.open(store.url) as again:
         assert again.studies() == ["tiny"]
         again.delete_study("tiny")
