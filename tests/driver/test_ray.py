@@ -2,9 +2,6 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -12,13 +9,19 @@ from pathlib import Path
 
 import pytest
 from needs import need_module, need_success
+from nodes import Nodes
+from pids import named, wait_until
 from task_cases import request_for
 
 import nas
 from nas.data import Split
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.driver.ledger import is_whole
-from nas.executors import make_executor
+from nas.driver.recovery import RETRIES
+from nas.errors import NasError
+from nas.executors import make_executor, ray_crew
+from nas.executors.ray_cluster import Cluster, needs
+from nas.executors.ray_crew import Crew
 from nas.families import architecture
 from nas.records import Candidate, Job, Numerics, Outcome, Progress, Recipe
 from nas.strategies import halving
@@ -30,68 +33,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
-NODES = Path(__file__).parents[1] / "ray_nodes.py"
 NUMERICS = Numerics(device="cpu", precision="fp32", attention="bmm", threads=1)
-LOOPBACK = "0100007F"  # as /proc/net/tcp has it
 RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25)
 JOB_BYTES = 2**24
-
-
-class Nodes:
-    """The cluster of this module (see `ray_nodes`)."""
-
-    def __init__(self, hidden, temporary):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        cover = 'mount -t tmpfs none "$1" && exec "$2" "$3" "$4"'
-        self._process = subprocess.Popen(
-            [
-                "unshare",
-                "--mount",
-                "sh",
-                "-c",
-                cover,
-                "sh",
-                hidden,
-                sys.executable,
-                NODES,
-                str(port),
-            ],
-            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.address = self._process.stdout.readline().strip()
-        assert self.address, "the cluster did not start"
-        self.client_address = f"ray://127.0.0.1:{port}"
-        self.temporary = temporary
-        self.alive = []
-
-    def _say(self, command):
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
-
-    def add(self):
-        self.alive.append(int(self._say("add")))
-
-    def kill(self):
-        """Kill the node that is there longest."""
-        assert self._say(f"kill {self.alive.pop(0)}") == "gone"
-
-    def have(self, count):
-        """See that there are so many nodes."""
-        while len(self.alive) < count:
-            self.add()
-        while len(self.alive) > count:
-            self.kill()
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -174,13 +118,22 @@ def until(executor, wanted, seconds=60.0):
     raise AssertionError(f"not in {seconds} s; {seen}")
 
 
+def done(executor, job, seconds=60.0):
+    """Submit a job, once more if its worker is lost, as the driver does; return what happened.
+
+    Where a node has just gone, Ray may still send the job there.
+    """
+    for _ in range(1 + RETRIES):
+        executor.submit(job)
+        *seen, outcome = until(executor, lambda e: isinstance(e, Outcome), seconds=seconds)
+        assert outcome.candidate_id == job.candidate.id
+        if not outcome.lost:
+            break
+    return seen, outcome
+
+
 def outcome_of(executor, job, seconds=60.0):
-    executor.submit(job)
-    mine = job.candidate.id
-    done = until(
-        executor, lambda e: isinstance(e, Outcome) and e.candidate_id == mine, seconds=seconds
-    )
-    return done[-1]
+    return done(executor, job, seconds)[1]
 
 
 def measured(outcome):
@@ -195,22 +148,8 @@ def endless(job):
 
 def pid_of_worker():
     """The process of the only worker, once those before it are gone."""
-    end = time.monotonic() + 20
-    while len(found := pids_of_workers()) != 1:
-        assert time.monotonic() < end, found
-        time.sleep(0.1)
-    return found.pop()
-
-
-def pids_of_workers():
-    """The processes of Ray's workers that are ours."""
-    return pids_named("RayWorker")
-
-
-def pids_named(word):
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
-    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-    return {int(pid) for pid, name in lines if word in name}
+    [pid] = wait_until(lambda: len(found := named("RayWorker")) == 1 and found, 20)
+    return pid
 
 
 def test_a_job_comes_back_as_from_a_process_and_its_files_are_here(
@@ -263,8 +202,7 @@ def test_a_cancelled_job_is_saved_here_and_goes_on_elsewhere(nodes, start, make_
     assert 0 < stopped.tokens < 64_000
     assert is_whole(Path(stopped.checkpoint.uri), stopped.checkpoint)
     nodes.kill()
-    executor.submit(replace(job, checkpoint=stopped.checkpoint))
-    *reports, again = until(executor, lambda e: isinstance(e, Outcome))
+    reports, again = done(executor, replace(job, checkpoint=stopped.checkpoint))
     assert measured(again) == measured(whole)
     told = [e.tokens for e in reports if e.is_report]
     assert told == [tokens for tokens in told if tokens > stopped.tokens], "nothing was done twice"
@@ -289,11 +227,7 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     assert (lost.candidate_id, lost.state, lost.lost) == (two.candidate.id, "failed", True)
     assert "the worker process died" in lost.error
     assert outcome_of(executor, make_job(seed=2)).state == "complete", "another is in its place"
-    executor.close()
-    end = time.monotonic() + 10
-    while left := pids_of_workers():
-        assert time.monotonic() < end, left
-        time.sleep(0.1)
+    wait_until(lambda: not named("RayWorker"), 10)
 
 
 def test_a_search_outlives_the_node_of_a_promoted_job(nodes, configure, monkeypatch):
@@ -361,100 +295,42 @@ def test_a_search_through_a_client_uses_a_node_that_joins(nodes, configure):
     assert [row.state for row in study.trials()] == ["complete"] * 6
 
 
-LOCAL = """
-import os, sys, time
-import nas
-from nas.executors import make_executor
-executor = make_executor("ray", workers=2, threads=1, device="cpu", job_bytes=2**24)
-import ray
-environments = ray.get([ray.remote(num_cpus=0)(lambda: dict(os.environ)).remote()])
-print(*[name for one in environments for name in one if "PASS" in name or "DATABASE" in name])
-print("up", flush=True)
-sys.stdin.read()
-executor.close()
-"""
-
-
-@pytest.fixture
-def local(monkeypatch):
-    """A driver with a cluster of its own; gives the process and what it said of variables."""
-    need_module("ray", 'pip install "transformer-nas[ray]"')
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    variables |= {"PGPASSWORD": "secret", "NAS_DATABASE": "postgresql://nas:secret@db/nas"}
-    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", LOCAL], env=variables, text=True, **pipes
-    ) as process:
-        told = process.stdout.readline()
-        assert process.stdout.readline() == "up\n"
-        yield process, told
-        if process.poll() is None:
-            process.kill()
-
-
-def family(pid):
-    """A process and all below it."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    found = {pid}
-    while more := {child for child, parent in pairs if parent in found} - found:
-        found |= more
-    return found
-
-
-def listening(pids):
-    """The addresses that processes listen at for connections."""
-    sockets = set()
-    for pid in pids:
-        for handle in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.add(str(handle.readlink()))
-            except OSError:
-                continue
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                found.append(fields[1].partition(":")[0])
-    return found
-
-
-def is_alive(pid):
+def test_a_worker_whose_node_goes_while_it_is_placed_is_asked_for_again(nodes, monkeypatch):
+    nodes.have(0)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    cluster = Cluster(None, cpus=None)
+    crew = Crew(needs(threads=1, device="cpu", job_bytes=JOB_BYTES), most=1)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        import ray
+
+        crew.listen(0.0)
+        [placed] = crew._coming.values()
+        ray.kill(placed)  # Ray says of it what it says when its node goes
+        monkeypatch.setattr(ray_crew, "START_SECONDS", 4.0)
+        told = r"could begin in 4 s: .*; the last node asked cannot begin a worker: .*never"
+        with pytest.raises(NasError, match=told):
+            crew.begin()
+        monkeypatch.setattr(ray_crew, "START_SECONDS", 60.0)
+        nodes.add()
+        crew.listen(0.0)
+        nodes.kill()  # while torch is imported there, or before
+        nodes.add()
+        crew.begin()
+        assert len(crew.workers) == 1
+    finally:
+        crew.close()
+        cluster.close()
 
 
-def gone_within(seconds, pids):
-    end = time.monotonic() + seconds
-    while left := [pid for pid in pids if is_alive(pid)]:
-        assert time.monotonic() < end, left
-        time.sleep(0.1)
-
-
-def test_a_local_cluster_is_reached_from_nowhere_else_and_ends_with_its_driver(local):
-    process, told = local
-    pids = family(process.pid)
-    assert told == "\n", "no credentials of a database"
-    addresses = listening(pids)
-    assert len(addresses) > 2
-    mapped = "0000000000000000FFFF0000" + LOOPBACK
-    assert set(addresses) <= {LOOPBACK, mapped}, "127.0.0.1, and nothing else"
-    agents = pids & pids_named("Agent")  # Ray's own: they first try for a minute to report it
-    assert pids & pids_of_workers()
-    process.kill()
-    gone_within(10, pids - agents)
-    for pid in filter(is_alive, agents):
-        os.kill(pid, signal.SIGKILL)
-
-
-def test_a_local_cluster_leaves_nothing_behind(local):
-    process, _ = local
-    before = set(Path(tempfile.gettempdir()).glob("nas-ray-*"))
-    pids = family(process.pid)
-    process.communicate("", timeout=60)
-    assert process.returncode == 0
-    gone_within(10, pids)
-    assert len(set(Path(tempfile.gettempdir()).glob("nas-ray-*"))) == len(before) - 1
+def test_a_worker_that_cannot_begin_by_its_own_doing_is_told_at_once(nodes, start):
+    nodes.have(1)
+    folder = Path(nodes.temporary) / f"nas-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o755)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(NasError, match=r"a node .* cannot begin a worker: .*that only user"):
+            start()
+    finally:
+        folder.chmod(0o700)
+    assert time.monotonic() - begun < 60
