@@ -23,7 +23,11 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what tests share
+
 import optuna
+from pids import kill, lives, workers_of
+from tiny_study import MANY, plain_study, write_text
 
 import nas
 from nas.errors import NasError
@@ -31,16 +35,6 @@ from nas.errors import NasError
 ORPHAN_SECONDS = 10.0
 VICTIMS = ("driver", "worker", "both")
 LONGEST_ROUND = 300.0  # seconds without an end, which is a hang
-SPACE = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"n_head": 2},
-    "dimensions": {
-        "n_layer": {"min": 1, "max": 2},
-        "d_model": {"min": 16, "max": 32, "step": 4},
-        "d_ff": {"min": 16, "max": 128, "step": 4},
-    },
-}
 
 Measured = dict[tuple[str, int], float]
 
@@ -126,23 +120,16 @@ class Chaos:
         return {**os.environ, "NAS_STUDIES": str(self.folder / "studies"), "PYTHONPATH": root}
 
     def _write_study(self) -> None:
-        words = ["".join(self.luck.choices("abcdefgh", k=4)) for _ in range(50)]
-        text = self.folder / "words.txt"
-        text.write_text(" ".join(self.luck.choices(words, k=8000)), encoding="utf-8")
-        plain = {
-            "format_version": 1,
-            "space": SPACE,
-            "task": {"name": "language_modeling", "data": str(text)},
-            "recipe": {"context": 16, "batch": 8, "rate": 0.01},
-            "per_candidate": {"tokens": 2048, "eta": self.eta},
-            "finalists": {"top": 2, "seeds": 1},
-            "stop": {"candidates": self.candidates},
-            "strategy": "random",
-            "executor": "processes",
-            "workers": 2,
-            "device": "cpu",
-            "keep": self.candidates,
-        }
+        plain = plain_study(
+            write_text(self.folder / "words.txt"),
+            space=MANY,
+            per_candidate={"tokens": 2048, "eta": self.eta},
+            finalists={"top": 2, "seeds": 1},
+            stop={"candidates": self.candidates},
+            executor="processes",
+            workers=2,
+            keep=self.candidates,
+        )
         (self.folder / "chaos.yaml").write_text(json.dumps(plain), encoding="utf-8")
 
     def check(self) -> dict[str, int]:
@@ -216,36 +203,6 @@ def measured(database: Path) -> Measured:
     found = {(candidate, rung): value for candidate, rung, value in rows}
     assert len(found) == len(rows), "a rung of a candidate is there twice"
     return found
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return the worker processes of a driver."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"nas.worker" in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-    return sorted(found)
-
-
-def lives(pid: int) -> bool:
-    """Say whether a process is there and no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
-
-
-def kill(pid: int) -> None:
-    """Kill a process, if it is still there."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def main() -> int:

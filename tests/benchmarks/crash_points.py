@@ -34,8 +34,11 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what tests share
+
 import optuna  # its threads are set above
 from sqlalchemy.engine.default import DefaultDialect
+from tiny_study import plain_study, write_text
 
 # What a search imports late is imported before the forks.
 import nas
@@ -105,36 +108,20 @@ def _functions() -> str:
 # The search
 
 
-def plain_study(folder: Path) -> dict[str, Any]:
+def crash_study(folder: Path) -> dict[str, Any]:
     """Return a small study whose search has a bit of everything."""
-    luck = random.Random(0)
-    words = ["".join(luck.choices("abcdefgh", k=4)) for _ in range(50)]
     text = folder / "words.txt"
     if not text.exists():
-        text.write_text(" ".join(luck.choices(words, k=4000)), encoding="utf-8")
-    return {
-        "format_version": 1,
-        "space": {
-            "format_version": 1,
-            "family": "llama",
-            "fixed": {"n_head": 2},
-            "dimensions": {
-                "n_layer": {"min": 1, "max": 2},
-                "d_model": {"choices": [16, 24, 32]},
-                "d_ff": {"choices": [32, 48, 64]},
-            },
-            "reference": {"n_layer": 1, "d_model": 24, "n_head": 2, "d_ff": 32},
-        },
-        "task": {"name": "language_modeling", "data": str(text)},
-        "recipe": {"context": 16, "batch": 8, "rate": 0.01, "precision": "fp32"},
-        "per_candidate": {"tokens": 1024, "rungs": [256, 512, 1024], "eta": 2},
-        "finalists": {"top": 1, "seeds": 1},
-        "stop": {"candidates": 6},
-        "strategy": "auto",
-        "executor": "inline",
-        "device": "cpu",
-        "keep": 1,
-    }
+        write_text(text)
+    return plain_study(
+        text,
+        recipe={"context": 16, "batch": 8, "rate": 0.01, "precision": "fp32"},
+        per_candidate={"tokens": 1024, "rungs": [256, 512, 1024], "eta": 2},
+        finalists={"top": 1, "seeds": 1},
+        stop={"candidates": 6},
+        strategy="auto",
+        keep=1,
+    )
 
 
 def search(folder: Path, place: Path, tracer: Tracer | None) -> None:
@@ -151,7 +138,7 @@ def search(folder: Path, place: Path, tracer: Tracer | None) -> None:
     loop._Pulse.beat = beat
     if tracer is not None:
         tracer.install()
-    nas.search(config_from_plain(plain_study(folder), where="benchmark", name="crash"))
+    nas.search(config_from_plain(crash_study(folder), where="benchmark", name="crash"))
 
 
 # What it left

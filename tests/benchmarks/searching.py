@@ -48,8 +48,14 @@ class Clock:
         return statistics.median(self.besides) * 1e3
 
 
-def run(name: str, args: argparse.Namespace, workers: int) -> Clock:
-    """Search in a folder of its own and return the times."""
+def run(name: str, args: argparse.Namespace, **where: object) -> Clock:
+    """Search in a folder of its own and return the times.
+
+    Args:
+        name: The study's.
+        args: How many candidates, and of what.
+        where: Executor and workers.
+    """
     clock = Clock()
     plain = {
         "format_version": 1,
@@ -59,37 +65,47 @@ def run(name: str, args: argparse.Namespace, workers: int) -> Clock:
         "finalists": {"top": 0, "seeds": 1},
         "stop": {"candidates": args.candidates},
         "strategy": args.strategy,
-        "executor": "processes",
-        "workers": workers,
         "device": "cpu",
+        **where,
     }
     nas.search(config_from_plain(plain, where="benchmark", name=name), listener=clock)
     return clock
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--candidates", type=int, default=8)
+def arguments(about: str, *, candidates: int) -> argparse.ArgumentParser:
+    """Return a parser of what a search here is made of."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--candidates", type=int, default=candidates)
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--space", default="llama_tiny")
     parser.add_argument("--strategy", default="random")
     parser.add_argument("--data", default="builtin:python-docs")
+    return parser
+
+
+def show(name: str, clocks: list[Clock]) -> float:
+    """Print the medians of some runs and return the candidates an hour."""
+    rate = statistics.median(clock.an_hour() for clock in clocks)
+    beside = statistics.median(clock.beside() for clock in clocks)
+    print(f"{name}: {rate:7.0f} candidates an hour, "
+          f"{beside:5.0f} ms a candidate beside training and validation")  # fmt: skip
+    return rate
+
+
+def main() -> None:
+    parser = arguments(__doc__, candidates=8)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
     clocks: dict[int, list[Clock]] = {1: [], args.workers: []}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAS_STUDIES"] = folder
         for turn in range(args.repeats):
             for workers, found in clocks.items():
-                found.append(run(f"w{workers}-{turn}", args, workers))
+                name = f"w{workers}-{turn}"
+                found.append(run(name, args, executor="processes", workers=workers))
     print(f"load average {os.getloadavg()[0]:.2f}; {args.candidates} candidates, {args.repeats} x")
-    rates = {}
-    for workers, found in clocks.items():
-        rates[workers] = statistics.median(clock.an_hour() for clock in found)
-        beside = statistics.median(clock.beside() for clock in found)
-        print(f"{workers} worker(s): {rates[workers]:7.0f} candidates an hour, "
-              f"{beside:5.0f} ms a candidate beside training and validation")  # fmt: skip
+    rates = {workers: show(f"{workers} worker(s)", found) for workers, found in clocks.items()}
     print(f"ratio {rates[args.workers] / rates[1]:.2f}")
 
 

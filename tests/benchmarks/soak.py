@@ -19,10 +19,14 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what tests share
+
 import numpy as np  # its threads are set above
 import simulated
+from tiny_study import MANY, plain_study, write_text
 
 import nas
+from nas.config import config_from_plain
 from nas.driver.events import CandidateEnded
 
 MOST_BYTES = 10_000  # a candidate
@@ -95,26 +99,16 @@ def soak(name: str, config: object, candidates: int, *, traced: bool) -> bool:
 
 def real(folder: Path, candidates: int) -> object:
     """Return a study of real candidates, as tiny as they come, in two worker processes."""
-    space = {
-        "format_version": 1,
-        "family": "llama",
-        "fixed": {"n_head": 2},
-        "dimensions": {
-            "n_layer": {"min": 1, "max": 2},
-            "d_model": {"min": 16, "max": 48, "step": 4},
-            "d_ff": {"min": 16, "max": 128, "step": 4},
-        },
-    }
-    return simulated.config(
-        folder,
-        "real",
-        candidates=candidates,
-        workers=2,
-        space=space,
-        recipe={"context": 16, "batch": 8, "rate": 0.01},
+    plain = plain_study(
+        write_text(folder / "words.txt"),
+        space=MANY,
         per_candidate={"tokens": 1024},
+        finalists={"top": 0, "seeds": 1},
+        stop={"candidates": candidates},
         executor="processes",
+        workers=2,
     )
+    return config_from_plain(plain, where="benchmark", name="real")
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from needs import lack, need_program
+from tiny_study import MANY
 
 import nas
 from nas.store import writes
@@ -107,18 +108,6 @@ def test_limit_of_minutes_holds_whatever_the_clock_says(configure, tmp_path, jum
     assert seconds < 150, "15 s, and what it takes to begin and to end"
     assert found["elapsed"] == pytest.approx(15, abs=4)
     assert len(found["seen"]) > 1, "a clock that went on a day did not end it"
-
-
-MANY = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"n_head": 2},
-    "dimensions": {
-        "n_layer": {"min": 1, "max": 3},
-        "d_model": {"min": 16, "max": 48, "step": 4},
-        "d_ff": {"min": 16, "max": 128, "step": 4},
-    },
-}
 
 
 def test_nothing_ends_before_it_begins_where_the_clock_is_set_back(configure, monkeypatch):

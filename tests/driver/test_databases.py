@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pids import wait_until, workers_of
 from postgres import PASSWORD
 
 import nas
@@ -275,26 +276,14 @@ def command(place, *arguments, **variables):
     )
 
 
-def workers_of(pid):
-    """The processes that a process has started, straight from the kernel."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = re.search(r"^PPid:\t(\d+)$", (path / "status").read_text(), re.MULTILINE)
-        except OSError:
-            continue  # it has ended meanwhile
-        if parent and int(parent[1]) == pid:
-            found.append(path)
-    return found
-
-
 def wait_for_workers(search):
-    until = time.monotonic() + 120
-    while not (found := workers_of(search.pid)):
+    """Where /proc has the processes that a search has started."""
+
+    def found():
         assert search.poll() is None, search.communicate()
-        assert time.monotonic() < until, "no worker was started"
-        time.sleep(0.1)
-    return found
+        return workers_of(search.pid)
+
+    return [Path(f"/proc/{pid}") for pid in wait_until(found, 120)]
 
 
 def test_password_is_nowhere(place, url, postgres):

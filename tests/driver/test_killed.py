@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pids import lives, wait_until
 
 import nas
 
@@ -56,14 +57,6 @@ def started(configure, log, executor):
 def events(log):
     lines = log.read_text().splitlines() if log.exists() else []
     return [json.loads(line) for line in lines]
-
-
-def wait_until(true, seconds=60.0):
-    until = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.mark.slow
@@ -144,13 +137,6 @@ def test_a_stopped_worker_does_not_outlive_its_killed_driver():
     driver.wait()
     driver.stdout.close()
     wait_until(lambda: not lives(pid), ORPHAN_SECONDS)
-
-
-def lives(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def run_benchmark(name, *arguments):

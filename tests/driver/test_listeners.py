@@ -1,26 +1,13 @@
 """Nothing of a search listens: no port, no socket in the file system."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from pids import sockets_of, workers_of
 
 import nas
 from nas.records import Progress
-
-
-def sockets_of(pid):
-    """The inodes of the sockets that a process holds."""
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(link.readlink())
-        except FileNotFoundError:  # closed in between
-            continue
-        if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
 
 
 def listening(pid):
@@ -39,14 +26,6 @@ def listening(pid):
     return found
 
 
-def workers():
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return [int(line.split()[0]) for line in listed.splitlines() if "nas.worker" in line]
-
-
 def test_the_look_finds_a_listener():
     """Else the test below could not fail."""
     import socket
@@ -63,7 +42,7 @@ def test_neither_driver_nor_workers_listen(configure):
 
     def look(event):
         if isinstance(event, Progress) and len(seen) < 3:
-            pids = [os.getpid(), *workers()]
+            pids = [os.getpid(), *workers_of(os.getpid())]
             assert len(pids) == 3
             seen.append({pid: sockets_of(pid) & listening(pid) for pid in pids})
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pids import workers_of
+from tiny_study import MANY
 
 import nas
 from nas.driver import SearchInterrupted
@@ -316,7 +318,7 @@ def test_a_killed_worker_costs_no_candidate(configure):
     def kill_once(event):
         if isinstance(event, Progress) and not killed:
             killed.append(event.candidate_id)
-            for pid in children():
+            for pid in workers_of(os.getpid()):
                 os.kill(pid, signal.SIGKILL)
         if isinstance(event, Note):
             notes.append(event.text)
@@ -326,15 +328,6 @@ def test_a_killed_worker_costs_no_candidate(configure):
     assert {row.state for row in study.trials()} == {"complete"}
     [note] = notes
     assert note.startswith(f"{killed[0]}: the worker process died (SIGKILL); once more, from")
-
-
-def children():
-    """The worker processes of this process."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return [int(line.split()[0]) for line in listed.splitlines() if "nas.worker" in line]
 
 
 SCRIPT = """
@@ -391,21 +384,9 @@ def test_events_tell_the_story(configure):
 def test_minutes_hold_for_the_whole_search(configure):
     begun = time.monotonic()
     config = configure(
-        stop={"minutes": 0.3}, per_candidate={"tokens": 20_000, "eta": 1}, space=SPACE_OF_MANY
+        stop={"minutes": 0.3}, per_candidate={"tokens": 20_000, "eta": 1}, space=MANY
     )
     study = nas.search(config)
     assert time.monotonic() - begun < 45
     assert len(study.trials(role="search")) >= 2
     assert study.finalists()
-
-
-SPACE_OF_MANY = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"n_head": 2},
-    "dimensions": {
-        "n_layer": {"min": 1, "max": 3},
-        "d_model": {"min": 16, "max": 48, "step": 4},
-        "d_ff": {"min": 16, "max": 128, "step": 4},
-    },
-}

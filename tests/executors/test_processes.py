@@ -2,10 +2,9 @@
 
 import os
 import signal
-import time
-from pathlib import Path
 
 import pytest
+from pids import lives, wait_until
 
 from nas.errors import DeviceError, NasError
 from nas.executors import processes, worker_process
@@ -15,20 +14,6 @@ from nas.executors.processes import ProcessExecutor
 def start(**changes):
     given = {"workers": 1, "threads": 1, "device": "cpu", "job_bytes": 2**20}
     return ProcessExecutor(**given | changes)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
-    except OSError:
-        return False
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def wait_for_ever(executor):
@@ -58,16 +43,16 @@ def test_what_a_worker_started_ends_with_it(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     executor = start()
     try:
-        until(lambda: note.exists() and note.read_text())
+        wait_until(lambda: note.exists() and note.read_text())
         child = int(note.read_text())
-        assert is_alive(child)
+        assert lives(child)
         note.unlink()
         os.kill(executor._workers[0].pid, signal.SIGKILL)
-        until(lambda: executor.events(0.1) == [] and not is_alive(child))
-        until(lambda: note.exists() and note.read_text())  # another worker is in its place
+        wait_until(lambda: executor.events(0.1) == [] and not lives(child))
+        wait_until(lambda: note.exists() and note.read_text())  # another worker is in its place
     finally:
         executor.close()
-    assert not is_alive(int(note.read_text()))
+    assert not lives(int(note.read_text()))
 
 
 def test_closing_kills_a_worker_that_does_not_leave(monkeypatch, tmp_path):
@@ -76,7 +61,7 @@ def test_closing_kills_a_worker_that_does_not_leave(monkeypatch, tmp_path):
     pid = executor._workers[0].pid
     os.kill(pid, signal.SIGSTOP)
     executor.close()
-    assert not is_alive(pid)
+    assert not lives(pid)
 
 
 @pytest.mark.slow
