@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from config_cases import LATENCY, PLAIN, SPACE, config_of
 
 from nas.config import (
     BudgetConfig,
@@ -17,49 +16,16 @@ from nas.config import (
     LatencyConfig,
     RecipeConfig,
     StopConfig,
-    StudyConfig,
     check_study_name,
     config_from_plain,
-    find_study_file,
     identity_diff,
     load_config,
-    parse_set,
 )
 from nas.data import Split
-from nas.errors import ConfigError, InputError, NotFoundError
+from nas.errors import ConfigError, InputError
 from nas.shipped import shipped_folder, shipped_names
 
 STUDIES = Path(__file__).parent.parent / "studies"
-
-SPACE = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"head_dim": 8},
-    "dimensions": {
-        "n_layer": {"min": 1, "max": 2},
-        "d_model": {"choices": [16, 32]},
-        "n_head": {"choices": [1, 2]},
-        "d_ff": {"min": 32, "max": 64, "step": 16, "per_layer": True},
-    },
-    "constraints": {"max_params": 100000},
-    "reference": {"n_layer": 1, "d_model": 16, "n_head": 2, "d_ff": 32},
-}
-PLAIN: dict[str, Any] = {
-    "format_version": 1,
-    "space": SPACE,
-    "task": {"name": "language_modeling", "data": "builtin:python-docs"},
-}
-LATENCY = {"phase": "prefill", "batch": 2, "context": 32, "device": "cuda:1", "threads": 2}
-
-
-def _config(**changes: Any) -> StudyConfig:
-    return config_from_plain({**PLAIN, **changes}, where="s.yaml", name="s")
-
-
-def _write(path: Path, plain: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(plain, sort_keys=False))
-    return path
 
 
 @pytest.mark.parametrize("name", shipped_names("studies"))
@@ -71,7 +37,7 @@ def test_every_shipped_study_loads_and_round_trips(name: str) -> None:
 
 
 def test_defaults_are_those_of_the_documents() -> None:
-    config = _config()
+    config = config_of()
     assert config.split == Split(train=0.8, val=0.1, test=0.1)
     assert config.recipe == RecipeConfig(context=64, batch=12, rate=None, precision="auto")
     assert config.objectives == ("val_loss",)
@@ -84,7 +50,7 @@ def test_defaults_are_those_of_the_documents() -> None:
 
 
 def test_a_full_file_round_trips_through_json() -> None:
-    config = _config(
+    config = config_of(
         split={"train": 0.9, "val": 0.1, "test": 0},
         recipe={"context": 32, "batch": 4, "rate": 0.003, "precision": "fp32", "dropout": 0.1},
         objectives=["val_bits_per_byte", "params"],
@@ -146,21 +112,21 @@ def test_rungs_of_other_units_are_whole_steps_and_as_many_for_every_shape(
 def test_budgets_of_other_units_round_trip_and_are_part_of_the_identity(
     section: dict[str, Any],
 ) -> None:
-    config = _config(per_candidate=section)
+    config = config_of(per_candidate=section)
     plain = json.loads(json.dumps(config.to_plain()))
     assert plain["per_candidate"] == {"rungs": "auto", "eta": 3.0, **section}
     assert config_from_plain(plain, where="again", name="s") == config
     assert BudgetConfig.from_plain(plain["per_candidate"]) == config.budget
-    diff = "; ".join(identity_diff(config.identity(), _config().identity()))
+    diff = "; ".join(identity_diff(config.identity(), config_of().identity()))
     unit = config.budget.unit
     assert f"per_candidate.{unit}: {config.budget.amount} in the study, nothing asked for" in diff
 
 
 def test_a_recipe_takes_the_rate_that_was_left_open() -> None:
-    recipe = _config().recipe.resolve(0.01, tokens=100_000)
+    recipe = config_of().recipe.resolve(0.01, tokens=100_000)
     assert (recipe.rate, recipe.warmup_tokens) == (0.01, 2_000)
     given = {"rate": 0.002, "dropout": 0.2, "warmup_tokens": 7}
-    recipe = _config(recipe=given).recipe.resolve(0.01, tokens=100_000)
+    recipe = config_of(recipe=given).recipe.resolve(0.01, tokens=100_000)
     assert (recipe.rate, recipe.dropout, recipe.weight_decay) == (0.002, 0.2, 0.1)
     assert recipe.warmup_tokens == 7
 
@@ -248,7 +214,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "message"), WRONG)
 def test_a_wrong_value_is_refused_where_it_stands(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        _config(**changes)
+        config_of(**changes)
 
 
 @pytest.mark.parametrize("key", ["format_version", "space", "task"])
@@ -259,12 +225,12 @@ def test_a_missing_part_is_refused(key: str) -> None:
 
 
 def test_a_searched_rate_comes_back_and_is_part_of_the_identity() -> None:
-    config = _config(recipe={"rate": "search"})
+    config = config_of(recipe={"rate": "search"})
     assert (config.recipe.rate, config.recipe.search_rate) == (None, True)
     assert config.to_plain()["recipe"]["rate"] == "search"
     again = config_from_plain(config.to_plain(), where="again", name=config.name)
     assert again == config
-    assert identity_diff(_config().identity(), config.identity()) == [
+    assert identity_diff(config_of().identity(), config.identity()) == [
         "recipe.rate: auto in the study, search asked for"
     ]
 
@@ -308,182 +274,3 @@ def test_a_study_name_that_could_be_a_path_or_option_is_refused(name: str) -> No
         check_study_name(name)
     with pytest.raises(InputError, match=r"study name"):
         config_from_plain(PLAIN, where="s.yaml", name=name)
-
-
-def test_a_name_is_found_in_the_users_studies_before_the_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NAS_STUDIES", raising=False)
-    assert find_study_file("quickstart") == shipped_folder("studies") / "quickstart.yaml"
-    _write(tmp_path / "studies" / "quickstart.yaml", PLAIN | {"seed": 5})
-    assert load_config("quickstart").seed == 5
-    _write(tmp_path / "elsewhere" / "quickstart.yaml", PLAIN | {"seed": 6})
-    monkeypatch.setenv("NAS_STUDIES", "elsewhere")
-    assert load_config("quickstart", name="other").seed == 6
-    assert load_config("quickstart", name="other").name == "other"
-
-
-def test_an_unknown_study_is_refused_with_the_nearest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(NotFoundError, match=r"no study file 'quikstart'.*'quickstart'\?"):
-        load_config("quikstart")
-    with pytest.raises(ConfigError, match=r"no/such\.yaml: cannot be read: No such file"):
-        load_config("no/such.yaml")
-    with pytest.raises(InputError, match=r"study name '\.\.'"):
-        load_config("..")
-
-
-def test_a_file_whose_name_is_no_study_name_needs_another(tmp_path: Path) -> None:
-    path = _write(tmp_path / "my study.yaml", PLAIN)
-    with pytest.raises(InputError, match=r"study name 'my study'.*choose one with --name"):
-        load_config(path)
-    assert load_config(path, name="mine").name == "mine"
-
-
-def test_space_and_data_are_found_beside_the_study_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _write(tmp_path / "deep" / "tiny.yaml", SPACE)
-    (tmp_path / "deep" / "text.txt").write_text("text")
-    task = {"name": "language_modeling", "data": "text.txt"}
-    path = _write(tmp_path / "deep" / "s.yaml", PLAIN | {"space": "tiny.yaml", "task": task})
-    config = load_config("deep/s.yaml")
-    assert config.space == _config().space
-    assert config.task.data == str(Path("deep") / "text.txt")
-    assert config.identity() == load_config(path).identity()
-    (tmp_path / "text.txt").write_text("nearer")
-    assert load_config("deep/s.yaml").task.data == "text.txt"
-
-
-def test_overrides_reach_nested_keys_and_are_named_in_errors(tmp_path: Path) -> None:
-    path = _write(tmp_path / "s.yaml", PLAIN)
-    overrides = dict(map(parse_set, ["stop.minutes=5", "recipe.rate=0.01", "objectives=[params]"]))
-    config = load_config(path, overrides=overrides | {"space": "llama_tiny", "seed": 3})
-    assert config.stop == StopConfig(candidates=None, minutes=5.0)
-    assert (config.recipe.rate, config.objectives, config.seed) == (0.01, ("params",), 3)
-    assert config.space.name == "llama_tiny"
-    with pytest.raises(ConfigError, match=r"s\.yaml with keep set: keep: got 'many' \(str\)"):
-        load_config(path, overrides={"keep": "many"})
-    with pytest.raises(ConfigError, match=r"s\.yaml: task\.name: got .*no 'x' to set"):
-        load_config(path, overrides={"task.name.x": 1})
-
-
-@pytest.mark.parametrize(
-    ("text", "key", "value"),
-    [
-        ("stop.minutes=5", "stop.minutes", 5),
-        ("task.data=builtin:python-docs", "task.data", "builtin:python-docs"),
-        ("task.data=a=b.txt", "task.data", "a=b.txt"),
-        ("recipe.rate=1e-7", "recipe.rate", "1e-7"),
-        ("split={train: 0.9, val: 0.1, test: 0}", "split", {"train": 0.9, "val": 0.1, "test": 0}),
-        ("workers=null", "workers", None),
-    ],
-)
-def test_set_reads_its_value_as_a_study_file_does(text: str, key: str, value: Any) -> None:
-    assert parse_set(text) == (key, value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("minutes", r"--set: got 'minutes', expected KEY=VALUE such as stop\.minutes=5"),
-        ("=5", r"--set: got '=5', expected KEY=VALUE"),
-        ("stop..minutes=5", r"--set: got"),
-        ("stop={", r"--set stop: line"),
-        ("seed=010", r"--set seed: .*010 in base 8"),
-    ],
-)
-def test_set_refuses_what_is_no_setting(text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        parse_set(text)
-
-
-def test_identity_is_the_same_where_only_limits_changed() -> None:
-    old = _config(latency=LATENCY)
-    new = _config(
-        latency=LATENCY,
-        stop={"minutes": 9},
-        executor="inline",
-        strategy="random",
-        keep=1,
-        device="cpu",
-        workers=1,
-        finalists={"top": 1},
-    )
-    assert identity_diff(old.identity(), new.identity()) == []
-
-
-def test_latency_limit_may_change_and_what_is_measured_may_not() -> None:
-    old = _config(latency=LATENCY)
-    assert old.latency is not None
-    limited = _config(latency={**LATENCY, "max_ms": 5})
-    assert limited.latency is not None
-    assert limited.latency.max_ms == 5
-    assert limited.latency.spec == old.latency.spec
-    assert identity_diff(old.identity(), limited.identity()) == []
-    other = _config(latency={**LATENCY, "batch": 3})
-    assert identity_diff(old.identity(), other.identity()) == [
-        "latency.batch: 2 in the study, 3 asked for"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("objectives", "section", "expected"),
-    [
-        (["val_loss"], None, None),
-        (["val_loss", "latency_ms"], None, ("decode", 1, 64)),
-        (["val_loss", "throughput"], None, ("throughput", 32, 64)),
-        (["val_loss"], {}, ("decode", 1, 64)),
-        (["val_loss"], {"phase": "throughput", "batch": 4, "context": 8}, ("throughput", 4, 8)),
-    ],
-)
-def test_latency_section_is_filled_in_where_it_is_asked_for(
-    objectives: list[str], section: dict[str, Any] | None, expected: tuple[Any, ...] | None
-) -> None:
-    config = _config(objectives=objectives, latency=section)
-    found = config.latency
-    assert (found and (found.phase, found.batch, found.context)) == expected
-    assert config_from_plain(config.to_plain(), where="again", name="s") == config
-
-
-def test_phase_is_one_that_the_tasks_models_have() -> None:
-    changes: dict[str, Any] = {
-        "space": "bert_tiny",
-        "task": {"name": "text_classification", "data": "builtin:docstrings"},
-        "objectives": ["val_loss", "latency_ms"],
-    }
-    latency = _config(**changes).latency
-    assert latency is not None
-    assert latency.phase == "prefill"
-    with pytest.raises(ConfigError, match=r"latency\.phase: got 'decode', but classify models"):
-        _config(**changes, latency={"phase": "decode"})
-
-
-def test_identity_diff_says_what_changed() -> None:
-    old = _config()
-    recipe = replace(old.recipe, batch=16)
-    new = replace(old, recipe=recipe, seed=1, latency=LatencyConfig(phase="decode"))
-    assert identity_diff(old.identity(), new.identity())[:3] == [
-        "recipe.batch: 12 in the study, 16 asked for",
-        "seed: 0 in the study, 1 asked for",
-        "latency.phase: nothing in the study, decode asked for",
-    ]
-    other = _config(space={**SPACE, "constraints": {"max_params": 50000}})
-    assert identity_diff(old.identity(), other.identity()) == [
-        "space.constraints.max_params: 100000.0 in the study, 50000.0 asked for"
-    ]
-
-
-def test_identity_knows_data_by_name_wherever_it_lies() -> None:
-    def data(name: str) -> dict[str, Any]:
-        task = {"name": "language_modeling", "data": name}
-        identity: dict[str, Any] = _config(task=task).identity()["task"]
-        return identity
-
-    assert data("corpus.txt") == data("/somewhere/else/corpus.txt")
-    assert data("corpus.txt") != data("other.txt")
-    assert data("builtin:python-docs")["data"] == "builtin:python-docs"

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from needs import lack, need_program
 import nas
 from nas.driver import disk
 from nas.driver.events import CandidateEnded, CandidateStarted, Note, SearchStarted
-from nas.driver.opening import open_for_search, slots_of
 from nas.driver.retrain import retrain
 from nas.errors import DiskError
 from nas.records import Progress
@@ -352,119 +350,6 @@ def check_sound_with_paused(study):
     for row in study.trials():
         if row.model_path:
             nas.load(study.folder / row.model_path, verify=True, device="cpu")
-
-
-class Peak:
-    """Watches what a folder takes while a search runs."""
-
-    def __init__(self, folder):
-        self.folder, self.bytes = folder, 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def look(self):
-        self.bytes = max(self.bytes, disk.taken_bytes(self.folder))
-
-    def _watch(self):
-        while not self._stop.wait(0.005):
-            self.look()
-
-
-PER_LAYER = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"n_head": 2, "d_model": 32},
-    "dimensions": {
-        "n_layer": {"min": 2, "max": 3},
-        "d_ff": {"choices": [32, 48, 64], "per_layer": True},
-    },
-}
-SEARCHES = {
-    "small": SMALL,
-    "usual": {"finalists": {"top": 3, "seeds": 2}, "stop": {"candidates": 8}, "keep": 5},
-    "paused": {
-        "per_candidate": {"tokens": 4096, "rungs": [1024, 2048, 4096], "eta": 2},
-        "stop": {"candidates": 14},
-        "finalists": {"top": 1, "seeds": 2},
-        "keep": 1,
-    },
-    "per-layer": {"space": PER_LAYER, "stop": {"candidates": 6}, "keep": 3},
-    "two workers": {"executor": "processes", "workers": 2, "stop": {"candidates": 8}},
-}
-
-
-def peak_of(config):
-    """Search, and return the most that it took and what was said before."""
-    opened = open_for_search(config)
-    try:
-        need = disk.need_of(opened, slots_of(config))
-    finally:
-        opened.close()
-    with Peak(opened.folder) as peak:
-        nas.search(config, listener=lambda _: peak.look())
-    return peak.bytes, need
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SEARCHES)
-def test_search_never_takes_more_than_was_said(configure, name):
-    taken, need = peak_of(configure(**SEARCHES[name]))
-    print(f"{name}: {taken} of at most {need.most}, {taken / need.most:.2f}")
-    assert need.least < taken <= need.most < 10 * taken
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("study", ["quickstart", "digits", "classify_docstrings", "name_functions"])
-def test_shipped_study_never_takes_more_than_was_said(study, tmp_path, monkeypatch):
-    from nas.driver.settings import find_settings
-
-    monkeypatch.setenv("NAS_STUDIES", str(tmp_path / "studies"))
-    config = find_settings(
-        study,
-        overrides={"stop": {"candidates": 7}, "per_candidate": {"examples": 400}, "workers": 1},
-    ).config
-    taken, need = peak_of(config)
-    print(f"{study}: {taken} of at most {need.most}, {taken / need.most:.2f}")
-    assert need.least < taken <= need.most < 10 * taken
-
-
-def test_bound_of_a_large_space_covers_its_draws(configure):
-    import numpy as np
-
-    many = {
-        "format_version": 1,
-        "family": "llama",
-        "dimensions": {
-            "n_layer": {"min": 1, "max": 12},
-            "d_model": {"min": 32, "max": 256, "step": 8},
-            "n_head": {"choices": [1, 2, 4]},
-            "d_ff": {"min": 16, "max": 512, "step": 4, "per_layer": "free"},
-            "tied": {"choices": [False, True]},
-        },
-    }
-    from nas.records import TaskSpec
-    from nas.space import SearchSpace
-
-    space = SearchSpace.from_plain(many, where="test")
-    spec = TaskSpec(task="", head="causal_lm", vocab_size=257, context=16)
-    bound = space.bind(spec, context=16, batch=8)
-    low, high = bound.bounds("params")
-    rng = np.random.default_rng(0)
-    seen = [bound.columns(bound.sample(rng))["params"] for _ in range(50)]
-    assert low <= min(seen)
-    assert max(seen) <= high
-    largest = {"n_layer": 12, "d_model": 256, "n_head": 4, "d_ff": 512, "tied": False}
-    assert high == bound.columns(nas.architecture("llama", **largest))["params"]
-    limited = SearchSpace.from_plain({**many, "constraints": {"max_params": 500_000}}, where="test")
-    assert limited.bind(spec, context=16, batch=8).bounds("params")[1] == 500_000
 
 
 @pytest.mark.slow
