@@ -18,19 +18,21 @@ from nas.cli.tables import show_pairs
 from nas.cli.wording import budget_words, count, duration, several, size
 from nas.driver.beginning import timed
 from nas.driver.budgets import rungs_for
+from nas.driver.databases import database_of
 from nas.driver.disk import disk_need, free_bytes
 from nas.driver.opening import (
     WORKER_THREADS,
     eval_tokens,
     first_rungs,
     recipe_of,
-    slots_of,
     spec_of,
     typical_shape,
 )
 from nas.driver.pace import Pace
+from nas.driver.sizing import job_bytes
 from nas.driver.warm import results_of_other
 from nas.executors import make_executor
+from nas.executors.planning import planned_slots
 from nas.places import holds_study
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
@@ -53,7 +55,7 @@ class Plan:
     space: BoundSpace
     prepared: PreparedData
     described: dict[str, Any]
-    slots: int
+    slots: int = 1  # until the executor is asked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,7 @@ def show_estimate(config: StudyConfig) -> None:
         show_pairs(_space_pairs(plan.described))
         terminal.say("timing a few steps of one shape...")
         estimate = _estimate(plan, rng)
+        plan = replace(plan, slots=_slots(plan))
         pairs = _cost_pairs(plan, estimate)
     show_pairs(pairs)
 
@@ -93,7 +96,17 @@ def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
         space=space,
         prepared=prepared,
         described=space.describe(rng),
-        slots=slots_of(config),
+    )
+
+
+def _slots(plan: Plan) -> int:
+    config = plan.config
+    return planned_slots(
+        config.executor,
+        workers=config.workers,
+        threads=WORKER_THREADS,
+        device=config.device,
+        job_bytes=job_bytes(plan.space, config.seed),
     )
 
 
@@ -198,9 +211,17 @@ def _cost_pairs(plan: Plan, estimate: Estimate) -> dict[str, Any]:
 
 def _disk_words(plan: Plan, each: float, finals: float) -> str:
     """Return the most that the study takes, and what is free where it would lie."""
+    folder = studies_folder() / plan.config.name
     fits = _fitting(plan, each, finals)
-    need = disk_need(plan.config, plan.space, plan.prepared, plan.slots, candidates=fits)
-    free = free_bytes(studies_folder())
+    need = disk_need(
+        plan.config,
+        plan.space,
+        plan.prepared,
+        plan.slots,
+        on_server=database_of(folder, plan.config, None).on_server,
+        candidates=fits,
+    )
+    free = free_bytes(folder)
     there = "" if free is None else f"; {size(free)} are free"
     if need.most is None:
         return f"{size(need.one)} a candidate in training, without a limit on all{there}"

@@ -122,7 +122,7 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
     config = opened.config
     if opened.claim.note:
         listener(Note(text=opened.claim.note))
-    opened.store.wait_when_away(lambda text: listener(Note(text=text)))
+    opened.store.wait_when_away(lambda text: listener(Note(text=text)), leave=lambda: stop.asked)
     stop.at_once = False  # from here on there is something to save
     opened.store.set_state(opened.record, "running")
     executor = make_executor(

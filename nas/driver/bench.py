@@ -17,6 +17,7 @@ from nas.driver.disk import disk_error
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note
 from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
 from nas.driver.opening import eval_tokens
+from nas.driver.recovery import Recovery, retry_words
 from nas.driver.stopping import Stop
 from nas.errors import DataError, InputError, NasError
 from nas.executors import EVENT_SECONDS, make_executor
@@ -47,11 +48,12 @@ class Bench:
         with ExitStack() as stack:
             claimed = stack.enter_context(_claimed(self.study))
             if claimed.note:
-                self._listener(Note(text=claimed.note))
-            elsewhere = stack.enter_context(Store.open(self.study.url))
-            elsewhere.claim(self.study.name, self.study.folder)
-            elsewhere.sign(self.study.record)
-            self._stop = stack.enter_context(Stop())
+                self._note_text(claimed.note)
+            self.store = stack.enter_context(Store.open(self.study.url))
+            self.store.claim(self.study.name, self.study.folder)
+            self.store.sign(self.study.record)
+            self._stop = stop = stack.enter_context(Stop())
+            self.store.wait_when_away(self._note_text, leave=lambda: stop.asked)
             self._executor = make_executor(
                 "inline",
                 workers=1,
@@ -103,12 +105,27 @@ class Bench:
             model_dir=str(folder / MODELS / candidate.id),
         )
 
-    def train(self, job: Job, row: CandidateRow, store: Store | None = None) -> Outcome:
-        """Run a job to its end; with a store its safety checkpoints are noted there.
+    def train(self, job: Job, row: CandidateRow, *, noted: bool = False) -> Outcome:
+        """Run a job to its end, once more in parts of a batch if memory runs out.
+
+        Args:
+            job: What is to be done.
+            row: Its candidate.
+            noted: Whether safety checkpoints are stored, and the second try goes on from there.
 
         Raises:
             DiskError: If the disk took no more; nothing of the job counts.
         """
+        recovery = Recovery(self.study.name, ())
+        while True:
+            outcome, again = recovery.judge(job, self._run(job, row, noted=noted))
+            if again is None:
+                return outcome
+            known = checkpoint_of(self.study, self._stored(row)) if noted else None
+            job = replace(again, checkpoint=known or job.checkpoint)
+            self._note_text(retry_words(job, outcome))
+
+    def _run(self, job: Job, row: CandidateRow, *, noted: bool) -> Outcome:
         self._listener(CandidateStarted.of(row, job))
         self._executor.submit(job)
         while True:
@@ -117,8 +134,8 @@ class Bench:
                     return self._taken(event)
                 if not event.is_report:
                     continue
-                if event.checkpoint is not None and store is not None:
-                    self._note(store, row.candidate_id, event.checkpoint)
+                if event.checkpoint is not None and noted:
+                    self._note(row, event.checkpoint)
                 self._listener(event)
             if self._stop.asked:
                 self._executor.cancel(row.candidate_id)
@@ -132,7 +149,7 @@ class Bench:
         return outcome
 
     def train_new(
-        self, store: Store, job: Job, *, number: int, role: str, parameters: Mapping[str, int]
+        self, job: Job, *, number: int, role: str, parameters: Mapping[str, int]
     ) -> CandidateRow:
         """Store a candidate, train it, or go on where it was left, and store what came of it.
 
@@ -142,19 +159,18 @@ class Bench:
             KeyboardInterrupt: If the user stopped it; the next call goes on from there.
             NasError: If it could not be trained.
         """
-        study, candidate = self.study, job.candidate
-        store.wait_when_away(self._note_text)
-        row = self._added(store, candidate, number=number, role=role, parameters=parameters)
+        study, store, candidate = self.study, self.store, job.candidate
+        row = self._added(candidate, number=number, role=role, parameters=parameters)
         inherited = 0 if job.checkpoint is None else job.checkpoint.tokens
         job = replace(job, checkpoint=checkpoint_of(study, row) or job.checkpoint)
-        outcome = self.train(job, row, store)
-        before = store.row(study.record, candidate.id).checkpoint
+        outcome = self.train(job, row, noted=True)
+        before = self._stored(row).checkpoint
         kept = None if outcome.checkpoint is None else relative_to(study.folder, outcome.checkpoint)
         store.record_outcome(study.record, replace(outcome, checkpoint=kept), inherited=inherited)
         store.set_checkpoint(study.record, candidate.id, kept)
         if before is not None and (kept is None or before.uri != kept.uri):
             (study.folder / before.uri).unlink(missing_ok=True)
-        row = store.row(study.record, candidate.id)
+        row = self._stored(row)
         self._listener(ended(study, row, outcome))
         if outcome.state == "interrupted":
             raise KeyboardInterrupt
@@ -169,29 +185,26 @@ class Bench:
         self._listener(Note(text=text))
 
     def _added(
-        self,
-        store: Store,
-        candidate: Candidate,
-        *,
-        number: int,
-        role: str,
-        parameters: Mapping[str, int],
+        self, candidate: Candidate, *, number: int, role: str, parameters: Mapping[str, int]
     ) -> CandidateRow:
         study, columns = self.study, self._columns(candidate)
         added = {"number": number, "role": role, "columns": columns, "parameters": parameters}
-        if not store.add_candidate(study.record, candidate, **added):  # type: ignore[arg-type]  # its own arguments
-            store.set_candidate_state(study.record, candidate.id, "running")
-        return store.row(study.record, candidate.id)
+        if not self.store.add_candidate(study.record, candidate, **added):  # type: ignore[arg-type]  # its own arguments
+            self.store.set_candidate_state(study.record, candidate.id, "running")
+        return self.store.row(study.record, candidate.id)
+
+    def _stored(self, row: CandidateRow) -> CandidateRow:
+        return self.store.row(self.study.record, row.candidate_id)
 
     def _columns(self, candidate: Candidate) -> dict[str, float]:
         recipe, spec = candidate.recipe, self.study.record.task_spec
         shape = candidate.architecture
         return cost_of(shape, spec, context=recipe.context, batch=recipe.batch)
 
-    def _note(self, store: Store, candidate_id: str, checkpoint: CheckpointRef) -> None:
-        before = store.row(self.study.record, candidate_id).checkpoint
+    def _note(self, row: CandidateRow, checkpoint: CheckpointRef) -> None:
+        before = self._stored(row).checkpoint
         kept = relative_to(self.study.folder, checkpoint)
-        store.set_checkpoint(self.study.record, candidate_id, kept)
+        self.store.set_checkpoint(self.study.record, row.candidate_id, kept)
         if before is not None and before.uri != kept.uri:
             (self.study.folder / before.uri).unlink(missing_ok=True)
 

@@ -28,6 +28,7 @@ from nas.errors import DATABASE_FAULTS, DISK_FAULTS, DiskError, disk_fault
 from nas.records import WRITING_HEADS, TaskSpec, to_plain
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
+from nas.store.urls import database_url, is_server
 from nas.strategies.halving import FIRST_FULL
 from nas.study import Study
 
@@ -81,6 +82,7 @@ def disk_need(
     prepared: PreparedData,
     slots: int,
     *,
+    on_server: bool,
     candidates: int | None = None,
 ) -> DiskNeed:
     """Return what a study takes.
@@ -90,6 +92,7 @@ def disk_need(
         space: Its space under the task.
         prepared: Its data, as the study keeps them.
         slots: How many candidates train at once.
+        on_server: Whether the database lies elsewhere, on a server.
         candidates: How many there will be, where the study file does not limit them.
     """
     low, _ = space.bounds("params")
@@ -100,13 +103,14 @@ def disk_need(
     trainings = _entrants(config) * config.finalists.seeds
     number = _candidates(config, space, candidates)
     models = (config.keep + slots + trainings) * model
-    least = data + LEAST_DATABASE + WEIGHT_BYTES * int(first)
+    least = data + (0 if on_server else LEAST_DATABASE) + WEIGHT_BYTES * int(first)
     if number is None:
         return DiskNeed(least=least, one=model + 2 * checkpoint, most=None)
     checkpoints = _paused(config, number) + 2 * slots
     if trainings:  # from before their cooldown: one a shape, and of each that trains
         checkpoints += _entrants(config) + slots
-    stored = _database_bytes(number + trainings, len(config.budget.amounts))
+    rungs = len(config.budget.amounts)
+    stored = 0 if on_server else _database_bytes(number + trainings, rungs)
     return DiskNeed(
         least=least,
         one=model + 2 * checkpoint,
@@ -116,7 +120,8 @@ def disk_need(
 
 def need_of(opened: OpenedStudy, slots: int) -> DiskNeed:
     """Return what an opened study takes, so many candidates training at once."""
-    return disk_need(opened.config, opened.space, opened.prepared, slots)
+    on_server = is_server(database_url(opened.store.url))
+    return disk_need(opened.config, opened.space, opened.prepared, slots, on_server=on_server)
 
 
 def check_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:

@@ -10,7 +10,6 @@ from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
 from nas.errors import InputError
 from nas.store.rows import CandidateRow
-from nas.store.store import Store
 from nas.study import Study
 
 
@@ -45,13 +44,11 @@ def extend(
     if known is not None and known.model_path is not None:
         listener(Note(text=f"{candidate.id} was trained to {known.tokens} tokens already"))
         return known
-    with Bench(study, listener) as bench, Store.open(study.url) as store:
+    with Bench(study, listener) as bench:
         start = checkpoint_of(study, row)
         listener(Note(text=_start_words(row, None if start is None else start.tokens)))
         job = replace(bench.job(candidate, test=True), checkpoint=start, keep_uncooled=True)
-        return bench.train_new(
-            store, job, number=row.number, role="extended", parameters=row.parameters
-        )
+        return bench.train_new(job, number=row.number, role="extended", parameters=row.parameters)
 
 
 def _budget(study: Study, row: CandidateRow, tokens: int) -> int:

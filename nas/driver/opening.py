@@ -19,7 +19,7 @@ import numpy as np
 
 from nas.config import StudyConfig, identity_diff
 from nas.data import PreparedData, source_changed
-from nas.device import cpu_count, resolve_device
+from nas.device import resolve_device
 from nas.driver.budgets import rungs_for
 from nas.driver.claim import Claim, claim
 from nas.driver.databases import Aside, Database, database_of, existing, note_address, opened
@@ -177,11 +177,6 @@ def _open(
 def eval_tokens(rungs: Sequence[int]) -> int:
     """Return how many tokens of a split a measurement reads at most."""
     return max(MIN_EVAL_TOKENS, rungs[-1] // 10)
-
-
-def slots_of(config: StudyConfig) -> int:
-    """Return how many candidates train at once."""
-    return 1 if config.executor == "inline" else config.workers or cpu_count()
 
 
 def typical_shape(space: BoundSpace, seed: int) -> Architecture:

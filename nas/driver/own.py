@@ -67,15 +67,14 @@ def train_own(
         recipe_of(config, study.record.rungs),
         range(config.seed + 1, config.seed + 1 + config.finalists.seeds),
     )
-    with Bench(study, listener) as bench, Store.open(study.url) as store:
+    with Bench(study, listener) as bench:
         rows = [
-            _trained(bench, store, space, _candidate(study, architecture, recipe, seed))
-            for seed in seeds
+            _trained(bench, space, _candidate(study, architecture, recipe, seed)) for seed in seeds
         ]
         if all(row.role != "own" for row in rows):
             listener(Note(text="the finals have trained this shape from these seeds already"))
-        _keep_best(study, store, rows)
-        rows = [store.row(study.record, row.candidate_id) for row in rows]
+        _keep_best(study, bench.store, rows)
+        rows = [bench.store.row(study.record, row.candidate_id) for row in rows]
     return _result(study, rows)
 
 
@@ -106,9 +105,9 @@ def _candidate(study: Study, architecture: Architecture, recipe: Recipe, seed: i
     )
 
 
-def _trained(bench: Bench, store: Store, space: BoundSpace, candidate: Candidate) -> CandidateRow:
+def _trained(bench: Bench, space: BoundSpace, candidate: Candidate) -> CandidateRow:
     """Return a seed's row: the stored one if it is complete, else of a training."""
-    rows = {row.candidate_id: row for row in store.rows(bench.study.record)}
+    rows = {row.candidate_id: row for row in bench.store.rows(bench.study.record)}
     known = rows.get(candidate.id)
     if known is not None and known.state == "complete":
         return known
@@ -119,7 +118,7 @@ def _trained(bench: Bench, store: Store, space: BoundSpace, candidate: Candidate
         parameters = space.space.encode(candidate.architecture)
     except ShapeError:
         parameters = {}
-    return bench.train_new(store, job, number=number, role="own", parameters=parameters)
+    return bench.train_new(job, number=number, role="own", parameters=parameters)
 
 
 def _keep_best(study: Study, store: Store, rows: list[CandidateRow]) -> None:

@@ -11,7 +11,6 @@ from nas.driver.ledger import MODELS
 from nas.errors import InputError, NasError
 from nas.records import MICRO_BATCH, Outcome
 from nas.store.rows import CandidateRow
-from nas.store.store import Store
 from nas.study import Study
 
 NEVER = 1e9  # seconds between safety checkpoints of a training that leaves none
@@ -54,10 +53,11 @@ def retrain(study: Study, candidate_id: str, listener: Listener = silent) -> Can
             micro_batch=int(row.metrics[MICRO_BATCH]) if MICRO_BATCH in row.metrics else None,
         )
         outcome = bench.train(job, row)
-        return _record(study, row, outcome, listener)
+        return _record(bench, row, outcome, listener)
 
 
-def _record(study: Study, row: CandidateRow, outcome: Outcome, listener: Listener) -> CandidateRow:
+def _record(bench: Bench, row: CandidateRow, outcome: Outcome, listener: Listener) -> CandidateRow:
+    study = bench.study
     if outcome.state == "interrupted":
         drop_checkpoint(outcome)
         raise KeyboardInterrupt
@@ -66,18 +66,16 @@ def _record(study: Study, row: CandidateRow, outcome: Outcome, listener: Listene
             f"study '{study.name}': candidate {row.candidate_id} could not be trained again: "
             f"{outcome.state}: {outcome.error or 'no message'}"
         )
-    with Store.open(study.url) as store:
-        store.wait_when_away(lambda text: listener(Note(text=text)))
-        store.record_model(
-            study.record,
-            row.candidate_id,
-            path=f"{MODELS}/{row.candidate_id}",
-            size_bytes=outcome.model_bytes,
-            sha256=outcome.model_sha256,
-        )
-        if outcome.checkpoint is not None:
-            kept = relative_to(study.folder, outcome.checkpoint)
-            store.set_checkpoint(study.record, row.candidate_id, kept)
+    bench.store.record_model(
+        study.record,
+        row.candidate_id,
+        path=f"{MODELS}/{row.candidate_id}",
+        size_bytes=outcome.model_bytes,
+        sha256=outcome.model_sha256,
+    )
+    if outcome.checkpoint is not None:
+        kept = relative_to(study.folder, outcome.checkpoint)
+        bench.store.set_checkpoint(study.record, row.candidate_id, kept)
     listener(ended(study, row, outcome))
     if (note := _difference(row, outcome)) is not None:
         listener(Note(text=note))

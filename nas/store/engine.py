@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 
 from nas.errors import InputError, NotFoundError, StoreError
 from nas.store.patience import AwayError
+from nas.store.read_only import read_only_options
 from nas.store.urls import is_server, shown, sqlite_file
 
 BUSY_SECONDS = 30.0  # how long a connection waits for another process's write
@@ -107,16 +108,22 @@ def make_engine(url: sa.URL, *, single: bool = False) -> sa.Engine:
         StoreError: If the driver of the database is not installed.
     """
     options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if single else {}
+    read_only = read_only_options(url)
     try:
         engine = sa.create_engine(
-            url, json_serializer=_json_text, connect_args=connect_options(url), **options
+            url,
+            json_serializer=_json_text,
+            connect_args=connect_options(url),
+            **options,
+            **read_only,
         )
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(
             f"{shown(url)}: no driver ({error}); run: pip install 'transformer-nas[postgresql]'"
         ) from error
     if not is_server(url):
-        use_wal(engine)
+        if not read_only:
+            use_wal(engine)
         sa.event.listen(engine, "connect", _leave_transactions_to_us)
         sa.event.listen(engine, "begin", _begin)
     return engine

@@ -27,6 +27,7 @@ from nas.store.engine import (
 )
 from nas.store.patience import Patience
 from nas.store.ranking import number_of
+from nas.store.read_only import read_only_options
 from nas.store.rows import CandidateRow, EvaluationRow
 from nas.store.trials import insert_trials
 from nas.store.urls import database_url, is_server, shown
@@ -312,7 +313,7 @@ def _storage(url: sa.URL, *, keep: bool = True) -> optuna.storages.RDBStorage:
     """
     import optuna
 
-    options: dict[str, Any] = {"connect_args": connect_options(url)}
+    options: dict[str, Any] = {"connect_args": connect_options(url), **read_only_options(url)}
     if is_server(url) and not keep:
         options["poolclass"] = sa.NullPool
     return optuna.storages.RDBStorage(

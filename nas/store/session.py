@@ -16,7 +16,7 @@ from nas.store import engine as db
 from nas.store import schema
 from nas.store import tables as t
 from nas.store.lease import Lease, Owner
-from nas.store.patience import Patience
+from nas.store.patience import Patience, stay
 from nas.store.urls import database_url, is_server, shown, stored_form
 
 P = ParamSpec("P")
@@ -107,13 +107,14 @@ class Session:
         """This process as the owner of the study that it has claimed, as it is stored."""
         return None if self._lease is None else self._lease.owner.to_plain()
 
-    def wait_when_away(self, note: Callable[[str], None]) -> None:
+    def wait_when_away(self, note: Callable[[str], None], leave: Callable[[], bool] = stay) -> None:
         """From now on try again for a while what fails because the database is away.
 
         Args:
             note: Told when that begins and ends.
+            leave: Asked meanwhile whether the user wants to leave, which then is soon.
         """
-        self.patience = Patience(note)
+        self.patience = Patience(note, leave)
 
     def claim(self, name: str, folder: Path) -> None:
         """Keep other drivers from a study, stored or not, until this is closed.

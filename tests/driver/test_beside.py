@@ -8,12 +8,13 @@ from contextlib import closing
 import pytest
 
 import nas
-from nas.driver.events import Note
+from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.driver.extend import extend
 from nas.driver.own import train_own
 from nas.driver.retrain import retrain
 from nas.errors import InputError
 from nas.records import Progress
+from nas.store.store import Store
 from nas.study import studies_folder
 
 SETTINGS = {"finalists": {"top": 1, "seeds": 2}, "stop": {"candidates": 2}, "keep": 1}
@@ -208,3 +209,25 @@ def test_no_shape_of_the_family_is_refused(study, shape, message):
     with pytest.raises(InputError, match=message):
         train_own(study, shape)
     assert study.trials(role="own") == []
+
+
+@pytest.mark.slow
+def test_a_study_on_a_server_is_taken_again_when_that_was_restarted(
+    configure, postgres, postgres_url, monkeypatch
+):
+    url = postgres_url.replace("+psycopg", "")
+    monkeypatch.setenv("NAS_DATABASE", url)
+    study = nas.search(configure(stop={"candidates": 1}, finalists={"top": 0, "seeds": 2}))
+    seen = []
+
+    def disturb(event):
+        seen.append(type(event))
+        if seen[-1] is CandidateEnded and seen.count(CandidateEnded) == 1:
+            postgres.stop(signal.SIGINT)
+            postgres.start()
+        if seen[-1] is CandidateStarted and seen.count(CandidateStarted) == 2:
+            with Store.open(url) as other, pytest.raises(InputError, match="at work on it"):
+                other.claim("tiny", study.folder)
+
+    train_own(study, OWN, disturb)
+    assert seen.count(CandidateStarted) == 2

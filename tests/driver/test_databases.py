@@ -178,8 +178,30 @@ def test_server_that_stays_away_ends_the_search_which_goes_on_later(
     assert facts(nas.search(configure(**SMALL))) == facts(undisturbed)
 
 
-def test_a_second_driver_elsewhere_is_refused(configure, known, tmp_path, monkeypatch):
-    elsewhere, here = tmp_path / "elsewhere", tmp_path / "studies"
+def test_who_leaves_while_the_server_is_away_waits_for_moments(
+    configure, known, postgres, monkeypatch
+):
+    monkeypatch.setattr(patience, "LEAVE_SECONDS", 0.5)
+    undisturbed = nas.search(configure("undisturbed", **SMALL))
+    notes = []
+
+    def disturb(event):
+        if isinstance(event, Note):
+            notes.append(event.text)
+        if isinstance(event, CandidateEnded) and event.number == 1:
+            postgres.stop(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    begun = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            nas.search(configure(**SMALL), listener=disturb)
+    finally:
+        postgres.start()
+    assert time.monotonic() - begun < 30
+    assert any("done again by the same command" in note for note in notes)
+    assert facts(nas.search(configure(**SMALL))) == facts(undisturbed)
+
     refused = []
 
     def search_too(event):

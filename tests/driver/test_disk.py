@@ -16,10 +16,11 @@ from mounts import Filler, mounted, remount, unmount, use_up_inodes
 from needs import lack, need_program
 
 import nas
+from nas.cli import main
 from nas.driver import disk
 from nas.driver.events import CandidateEnded, CandidateStarted, Note, SearchStarted
 from nas.driver.retrain import retrain
-from nas.errors import DiskError
+from nas.errors import DiskError, StoreError
 from nas.records import Progress
 
 REPOSITORY = Path(__file__).parents[2]
@@ -242,6 +243,32 @@ def test_read_only_from_the_beginning_is_refused(configure, small_disk):
     remount(small_disk, "rw")
     check_sound(nas.search(configure(**more)))
     assert len(study.trials(role="search")) == 4
+
+
+@pytest.mark.slow
+def test_a_study_is_read_where_nothing_can_be_written(configure, small_disk, capsys):
+    study = nas.search(configure(**SMALL))
+    rows, trials = study.trials(), len(study.optuna_study().trials)
+    database = study.folder / "study.db"
+    with closing(sqlite3.connect(database)) as other:  # its log is left there as by a crash
+        other.execute("PRAGMA wal_autocheckpoint = 0").close()
+        other.execute("UPDATE nas_study SET state = 'interrupted'").close()
+        other.commit()
+        shutil.copytree(study.folder, study.folder.with_name("crashed"))
+        other.execute("UPDATE nas_study SET state = 'finished'").close()
+        other.commit()
+    gc.collect()
+    remount(small_disk, "ro")
+    study = nas.open_study("tiny")
+    assert study.trials() == rows
+    assert len(study.optuna_study().trials) == trials
+    assert main(["trials", "tiny"]) == 0
+    assert rows[0].candidate_id[:4] in capsys.readouterr().out
+    assert nas.load("tiny", verify=True, device="cpu") is not None
+    with pytest.raises(StoreError, match=r"study\.db: .*; it cannot be written"):
+        study.enqueue({"n_layer": 2, "d_model": 32, "n_head": 1, "d_ff": 32})
+    crashed = nas.open_study(study.folder.with_name("crashed") / "study.db")
+    assert crashed.record.state == "interrupted", "what only the log has is read too"
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 import nas
 from nas.driver import disk
-from nas.driver.opening import open_for_search, slots_of
+from nas.driver.opening import open_for_search
 from nas.records import TaskSpec
 from nas.space import SearchSpace
 
@@ -67,7 +67,7 @@ def peak_of(config):
     """Search, and return the most that it took and what was said before."""
     opened = open_for_search(config)
     try:
-        need = disk.need_of(opened, slots_of(config))
+        need = disk.need_of(opened, config.workers or 1)
     finally:
         opened.close()
     with Peak(opened.folder) as peak:

@@ -16,6 +16,7 @@ from nas.driver import recovery, watch
 from nas.driver.events import CandidateEnded, Note
 from nas.driver.ledger import Ledger
 from nas.driver.opening import open_for_search
+from nas.driver.own import train_own
 from nas.driver.proposing import MEMORY, Proposals
 from nas.driver.recovery import Recovery, smaller_batch
 from nas.driver.retrain import retrain
@@ -106,6 +107,21 @@ def test_memory_that_runs_out_again_is_final_and_teaches_the_strategy(broken):
         if row.state == "oom":
             least = row.train_memory_bytes
     assert sum(row.state == "complete" for row in rows) >= 1
+
+
+@pytest.mark.slow
+def test_training_beside_a_search_answers_too_little_memory_as_the_search_does(broken):
+    few = {"stop": {"candidates": 1}, "finalists": {"top": 0, "seeds": 1}}
+    wide = {"d_model": 24, "d_ff": BAD_D_FF}
+    study, notes = nas.search(broken("Hungry", **few)), []
+    result = train_own(study, wide, lambda e: isinstance(e, Note) and notes.append(e.text))
+    [row] = result.group.rows
+    assert (row.state, row.metrics[MICRO_BATCH]) == ("complete", 1.0)
+    assert any("once more, in parts of 1 of 8 examples" in note for note in notes)
+    study = nas.search(broken("Starving", **few), fresh=True)
+    with pytest.raises(NasError, match=r"trained: oom: with 1 of 8 examples at once too: "):
+        train_own(study, wide)
+    assert [row.state for row in study.trials(role="own")] == ["oom"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -55,6 +55,32 @@ def test_patience_ends_and_is_not_had_twice(monkeypatch):
     assert len(notes) == 1
 
 
+def test_who_wants_to_leave_waits_for_moments_only(monkeypatch):
+    monkeypatch.setattr(patience, "LEAVE_SECONDS", 0.4)
+    notes, tries, back = [], [], []
+
+    def work():
+        tries.append(1)
+        if back:
+            return "stored"
+        raise AwayError("the-server: gone")
+
+    waiting = Patience(notes.append, leave=lambda: len(tries) > 1)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.run(work, lambda: None)
+    assert 0.4 < time.monotonic() - begun < 5
+    assert len(tries) > 2, "it may come back in these moments"
+    assert [note.split(" ")[0] for note in notes] == ["the", "leaving"]
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):  # nor does whoever cleans up
+        waiting.run(work, lambda: None)
+    assert time.monotonic() - begun < 0.2
+    assert len(notes) == 2
+    back.append(1)
+    assert waiting.run(work, lambda: None) == "stored"
+
+
 def test_other_errors_are_not_tried_again():
     tries = []
 
