@@ -202,6 +202,9 @@ def test_who_leaves_while_the_server_is_away_waits_for_moments(
     assert any("done again by the same command" in note for note in notes)
     assert facts(nas.search(configure(**SMALL))) == facts(undisturbed)
 
+
+def test_a_second_driver_elsewhere_is_refused(configure, known, tmp_path, monkeypatch):
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "studies"
     refused = []
 
     def search_too(event):
