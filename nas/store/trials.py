@@ -47,7 +47,7 @@ def insert_trials(engine: sa.Engine, study_id: int, trials: Sequence[FrozenTrial
         ]
         session.add_all(made)
         session.flush()  # gives them their ids
-        numbered = [(one.trial_id, trial) for one, trial in zip(made, trials, strict=True)]
+        numbered = [(int(one.trial_id), trial) for one, trial in zip(made, trials, strict=True)]
         for model, rows in (
             (models.TrialValueModel, _values),
             (models.TrialParamModel, _parameters),

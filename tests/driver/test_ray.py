@@ -227,6 +227,7 @@ def test_killed_and_dead_workers_give_up_their_slot_and_leave_no_process(nodes, 
     assert (lost.candidate_id, lost.state, lost.lost) == (two.candidate.id, "failed", True)
     assert "the worker process died" in lost.error
     assert outcome_of(executor, make_job(seed=2)).state == "complete", "another is in its place"
+    executor.close()
     wait_until(lambda: not named("RayWorker"), 10)
 
 
