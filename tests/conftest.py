@@ -19,6 +19,23 @@ settings.register_profile("nas", deadline=None)
 settings.load_profile("nas")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def migrations_are_read_once():
+    """Optuna reads its own migrations three times for each database that it makes: 0.1 s."""
+    from optuna.storages._rdb.storage import _VersionManager as Manager
+
+    read, found = Manager._create_alembic_script, []
+
+    def once(manager):
+        if not found:
+            found.append(read(manager))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manager, "_create_alembic_script", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL server, one for all tests of a process."""

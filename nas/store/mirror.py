@@ -306,15 +306,18 @@ def _storage_of(url: str) -> Iterator[optuna.storages.RDBStorage]:
 def _storage(url: sa.URL, *, keep: bool = True) -> optuna.storages.RDBStorage:
     """Return Optuna's storage in a database.
 
+    A file is opened for each transaction: connections in a pool would stay open where the storage
+    cannot be made, since nobody gets hold of it then.
+
     Args:
         url: The database.
-        keep: Whether connections are kept open until it is disposed of, which nobody does with
-            the storage of a study that was handed out.
+        keep: Whether connections to a server are kept open until it is disposed of, which nobody
+            does with the storage of a study that was handed out.
     """
     import optuna
 
     options: dict[str, Any] = {"connect_args": connect_options(url), **read_only_options(url)}
-    if is_server(url) and not keep:
+    if not (is_server(url) and keep):
         options["poolclass"] = sa.NullPool
     return optuna.storages.RDBStorage(
         url.render_as_string(hide_password=False), engine_kwargs=options

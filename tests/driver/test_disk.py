@@ -97,6 +97,8 @@ def before_and_after(config, act, moment):
     with pytest.raises(DiskError) as ended:
         nas.search(config, listener=listener)
     assert len(str(ended.value).splitlines()) == 1
+    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [file for file in opened if "study.db" in file], "while the error is still held"
     return str(ended.value)
 
 
@@ -257,7 +259,6 @@ def test_a_study_is_read_where_nothing_can_be_written(configure, small_disk, cap
         shutil.copytree(study.folder, study.folder.with_name("crashed"))
         other.execute("UPDATE nas_study SET state = 'finished'").close()
         other.commit()
-    gc.collect()
     remount(small_disk, "ro")
     study = nas.open_study("tiny")
     assert study.trials() == rows
@@ -302,7 +303,7 @@ def test_file_system_that_turns_read_only_in_mid_search(configure, whole, tmp_pa
         monkeypatch.setenv("NAS_STUDIES", str(folder / "studies"))
         words = before_and_after(configure(**SMALL), lambda: _fail_ext4(folder), at_end(1))
         assert "tiny: the file system is read-only; make it writable, and the same" in words
-        gc.collect()  # what the error's traceback still holds open would keep the mount alive
+        gc.collect()  # the data that the error's traceback still maps would keep the mount alive
         unmount(folder)
         subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
         subprocess.run(mount, check=True)

@@ -1,5 +1,7 @@
 """Pauses and promotions in a real search."""
 
+import shutil
+
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -7,7 +9,7 @@ import sqlalchemy as sa
 import nas
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.strategies import halving
-from nas.study import open_study
+from nas.study import open_study, studies_folder
 
 PAUSING = {
     "per_candidate": {"tokens": 4096, "rungs": [512, 1024, 4096], "eta": 2},
@@ -22,14 +24,31 @@ def early_pauses(monkeypatch):
     monkeypatch.setattr(halving, "FIRST_FULL", 2)
 
 
+@pytest.fixture(scope="module")
+def made():
+    return []
+
+
+@pytest.fixture
+def paused(configure, made, tmp_path_factory):
+    """A search with pauses, done once: its study, as a copy of the test's own, and what it told."""
+    if not made:
+        told = []
+        found = nas.search(configure(**PAUSING), listener=told.append)
+        made[:] = shutil.copytree(found.folder, tmp_path_factory.mktemp("made") / "tiny"), told
+        shutil.rmtree(found.folder)
+    folder, told = made
+    return open_study(shutil.copytree(folder, studies_folder() / "tiny")), told
+
+
 def losses(study):
     """Each candidate's losses at its rungs, to the last bit."""
     rows = study.trials(all_rungs=True, role=None)
     return {(row.candidate_id, row.rung): row.metrics["val_loss"] for row in rows}
 
 
-def test_a_pausing_search_trains_nothing_twice(configure):
-    study = nas.search(configure(**PAUSING))
+def test_a_pausing_search_trains_nothing_twice(paused):
+    study, _ = paused
     rows = study.trials(role="search")
     states = [row.state for row in rows]
     assert set(states) == {"complete", "paused"}
@@ -40,18 +59,17 @@ def test_a_pausing_search_trains_nothing_twice(configure):
     assert trained == sum(row.tokens for row in study.trials(role=None))
 
 
-def test_a_promoted_candidate_is_the_same_as_one_without_a_pause(configure):
-    paused = losses(nas.search(configure(**PAUSING)))
+def test_a_promoted_candidate_is_the_same_as_one_without_a_pause(configure, paused):
+    found = losses(paused[0])
     through = {**PAUSING, "per_candidate": {**PAUSING["per_candidate"], "eta": 1}}
     whole = losses(nas.search(configure("whole", **through)))
-    both = set(paused) & set(whole)
+    both = set(found) & set(whole)
     assert sum(rung == 2 for _, rung in both) >= 4
-    assert {key: paused[key] for key in both} == {key: whole[key] for key in both}
+    assert {key: found[key] for key in both} == {key: whole[key] for key in both}
 
 
-def test_promotions_go_on_from_their_checkpoint(configure):
-    started = []
-    nas.search(configure(**PAUSING), listener=started.append)
+def test_promotions_go_on_from_their_checkpoint(paused):
+    _, started = paused
     jobs = [e for e in started if isinstance(e, CandidateStarted) and e.role == "search"]
     promoted = [e for e in jobs if e.tokens]
     assert {(e.tokens, e.goal) for e in promoted} == {(1024, 4096)}
@@ -60,21 +78,21 @@ def test_promotions_go_on_from_their_checkpoint(configure):
     assert len(jobs) == 8 + len(promoted)
 
 
-def test_checkpoints_that_cannot_be_promoted_are_deleted_and_pruned_for_optuna(configure):
-    study = nas.search(configure(**PAUSING))
-    paused = [row for row in study.trials(role="search") if row.state == "paused"]
+def test_checkpoints_that_cannot_be_promoted_are_deleted_and_pruned_for_optuna(paused):
+    study, _ = paused
+    waiting = [row for row in study.trials(role="search") if row.state == "paused"]
     ended = [row for row in study.trials() if row.state == "complete"]  # before the cooldown
-    kept = {row.checkpoint.uri for row in (*paused, *ended) if row.checkpoint}
+    kept = {row.checkpoint.uri for row in (*waiting, *ended) if row.checkpoint}
     assert {f"checkpoints/{p.name}" for p in (study.folder / "checkpoints").iterdir()} == kept
-    given_up = {row.candidate_id for row in paused if row.checkpoint is None}
+    given_up = {row.candidate_id for row in waiting if row.checkpoint is None}
     assert given_up
     trials = study.optuna_study().trials
     pruned = [t for t in trials if t.state == optuna.trial.TrialState.PRUNED]
     assert {t.user_attrs["candidate_id"] for t in pruned} == given_up
 
 
-def test_a_raised_limit_goes_on_with_who_was_paused(configure):
-    first = nas.search(configure(**PAUSING))
+def test_a_raised_limit_goes_on_with_who_was_paused(configure, paused):
+    first, _ = paused
     before = {row.candidate_id for row in first.trials(role="search") if row.state == "complete"}
     more = {**PAUSING, "stop": {"candidates": 12}}
     study = nas.search(configure(**more))
@@ -83,8 +101,8 @@ def test_a_raised_limit_goes_on_with_who_was_paused(configure):
     assert before <= {key for key, row in rows.items() if row.state == "complete"}
 
 
-def test_the_result_says_what_the_rungs_were_worth(configure):
-    summary = nas.search(configure(**PAUSING)).summary()
+def test_the_result_says_what_the_rungs_were_worth(paused):
+    summary = paused[0].summary()
     assert [one["tokens"] for one in summary["fidelity"]] == [512, 1024]
     assert all(-1 <= one["tau"] <= 1 for one in summary["fidelity"])
 
