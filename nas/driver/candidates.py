@@ -36,6 +36,7 @@ class Candidates:
         self._objective, self._observe, self._may_go_on = objective, observe, may_go_on
         self._rows: dict[str, CandidateRow] = {}
         self._models: dict[str, CandidateRow] = {}
+        self._by_shape: dict[str, dict[str, CandidateRow]] = {}
         # Of the search proper: numbers, rows and observations in the order of proposal, side by
         # side; complete ones by rank, the same way; paused ones with a checkpoint by number.
         self._numbers: list[int] = []
@@ -91,6 +92,14 @@ class Candidates:
             self._history = tuple(self._observed)
         return self._history
 
+    def of_shape(self, architecture_id: str) -> Sequence[CandidateRow]:
+        """Return all candidates of a shape, also those of the finals."""
+        return list(self._by_shape.get(architecture_id, {}).values())
+
+    def count(self, state: str) -> int:
+        """Return how many candidates of the search are in a state."""
+        return self._states[state]
+
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
         return len(self._search) - sum(self._states[state] for state in IN_TRAINING)
@@ -99,6 +108,7 @@ class Candidates:
         """Take in a candidate as it is now."""
         before = self._rows.get(row.candidate_id)
         self._rows[row.candidate_id] = row
+        self._by_shape.setdefault(row.architecture_id, {})[row.candidate_id] = row
         self._models.pop(row.candidate_id, None)
         if row.model_path:
             self._models[row.candidate_id] = row

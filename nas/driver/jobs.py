@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 
 from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
@@ -11,6 +10,7 @@ from nas.driver.opening import OpenedStudy, eval_tokens
 from nas.records import MICRO_BATCH, Architecture, Candidate, Job, Recipe
 from nas.store import ranking
 from nas.store.rows import CandidateRow
+from nas.tasks.metrics import badness
 
 Next = tuple[CandidateRow, Job]
 
@@ -85,8 +85,8 @@ class Jobs:
 
     def _micro_batch(self, row: CandidateRow) -> int | None:
         """Return in what parts of a batch the shape was trained where the whole did not fit."""
-        same = [r for r in self._ledger.rows.values() if r.architecture_id == row.architecture_id]
-        found = [r.metrics[MICRO_BATCH] for r in same if MICRO_BATCH in r.metrics]
+        same = self._ledger.of_shape(row.architecture_id)
+        found = [one.metrics[MICRO_BATCH] for one in same if MICRO_BATCH in one.metrics]
         return int(min(found)) if found else None
 
     def _keep_better_than(self) -> float | None:
@@ -94,6 +94,10 @@ class Jobs:
         objective = self._ledger.objective
         if objective != ranking.first_measured(self._record.objectives):
             return None
-        kept = (row for row in self._ledger.complete() if row.model_path)
-        last = next(islice(kept, self._config.keep - 1, None), None)
-        return None if last is None else last.metrics[objective]
+        kept = [
+            row.metrics[objective]
+            for row in self._ledger.models()
+            if row.role == "search" and row.state == "complete"
+        ]
+        best = sorted(kept, key=lambda value: badness(value, objective))
+        return best[self._config.keep - 1] if len(best) >= self._config.keep else None

@@ -56,6 +56,8 @@ class Proposals:
 
     def _heed_memory(self, history: Sequence[Observation]) -> None:
         """Leave out what takes as much memory as the smallest shape for which there was none."""
+        if not self._ledger.count("oom"):
+            return
         failed = [seen.columns[MEMORY] for seen in history if seen.state == "oom"]
         least = min(failed, default=math.inf)
         if least != self._too_much:

@@ -219,8 +219,7 @@ class Driver:
 
     def _ended(self, row: CandidateRow, outcome: Outcome) -> CandidateEnded:
         complete, objective = self.ledger.complete(), self.ledger.objective
-        reference_id = self._limits.reference_id
-        reference = next((r for r in complete if r.architecture_id == reference_id), None)
+        reference = self._reference()
         return CandidateEnded(
             number=row.number,
             role=row.role,
@@ -232,6 +231,12 @@ class Driver:
             reference=ranking.number_of(reference, objective) if reference else None,
             remaining=self._limits.remaining_seconds(len(self._running)),
         )
+
+    def _reference(self) -> CandidateRow | None:
+        """Return the reference as the search measured it at the full budget."""
+        own = self._limits.reference_id
+        rows = [] if own is None else self.ledger.of_shape(own)
+        return next((r for r in rows if r.role == "search" and r.state == "complete"), None)
 
     def _searching(self) -> int:
         """Return how many candidates of the search proper are in training."""

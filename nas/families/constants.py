@@ -7,6 +7,7 @@ leaves those out, so that ids do not depend on them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from nas.errors import ShapeError
@@ -33,7 +34,7 @@ def check_constants(shape: Any) -> None:
     Raises:
         ShapeError: If a number is not above 0, or a switch neither true nor false.
     """
-    for name, default in _defaults(shape):
+    for name, default in _defaults(shape.__class__):
         value = getattr(shape, name)
         if isinstance(default, bool):
             if type(value) is not bool:
@@ -49,12 +50,13 @@ def check_constants(shape: Any) -> None:
 
 def stated_constants(shape: Any) -> dict[str, ShapeValue]:
     """Return the constants that are not at their default."""
-    found = {name: getattr(shape, name) for name, _ in _defaults(shape)}
-    return {name: found[name] for name, default in _defaults(shape) if found[name] != default}
+    found = {name: getattr(shape, name) for name, _ in _defaults(shape.__class__)}
+    return {
+        name: found[name] for name, default in _defaults(shape.__class__) if found[name] != default
+    }
 
 
-def _defaults(shape: Any) -> list[tuple[str, Any]]:
-    names = constants_of(type(shape))
-    return [
-        (field.name, field.default) for field in dataclasses.fields(shape) if field.name in names
-    ]
+@functools.cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    names = constants_of(kind)
+    return tuple((one.name, one.default) for one in dataclasses.fields(kind) if one.name in names)

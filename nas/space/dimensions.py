@@ -122,14 +122,21 @@ class Layout:
     constants: Mapping[str, Any]
     depths: tuple[int, ...]
     dimensions: tuple[Dimension, ...]
+    _names: dict[int, tuple[str, ...]] = field(
+        init=False, compare=False, repr=False, default_factory=dict
+    )
 
     def slots(self, depth: int) -> tuple[Dimension, ...]:
         """Return the dimension of each slot that a model of `depth` layers uses."""
         return tuple(d for d in self.dimensions for _ in range(d.width(depth)))
 
-    def names(self, depth: int) -> list[str]:
+    def names(self, depth: int) -> tuple[str, ...]:
         """Return the parameter behind each slot that a model of `depth` layers uses."""
-        return [p.name for d in self.dimensions for p in d.parameters(depth)[: d.width(depth)]]
+        if depth not in self._names:
+            self._names[depth] = tuple(
+                p.name for d in self.dimensions for p in d.parameters(depth)[: d.width(depth)]
+            )
+        return self._names[depth]
 
     def sizes(self, depth: int) -> list[int]:
         """Return how many values each slot has."""

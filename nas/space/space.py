@@ -38,6 +38,8 @@ class SearchSpace:
         name: For messages and tables; no part of the space's identity, nor are the next two.
         where: The file or study it came from, for errors.
         description: One line for `nas spaces`.
+        layout: Its slots, in the order in which they are drawn.
+        parameters: Every integer that a sampler chooses, in the order of start-up draws.
     """
 
     family: str
@@ -49,9 +51,11 @@ class SearchSpace:
     where: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     layout: Layout = field(init=False, compare=False, repr=False)
+    parameters: tuple[Parameter, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", self._make_layout())
+        object.__setattr__(self, "parameters", self._make_parameters())
 
     @classmethod
     def from_plain(
@@ -101,9 +105,7 @@ class SearchSpace:
             plain["reference"] = to_plain(self.reference.shape)
         return plain
 
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """Every integer that a sampler chooses, in the order of start-up draws."""
+    def _make_parameters(self) -> tuple[Parameter, ...]:
         deepest = self.layout.depths[-1]
         depth = [p for d in self.dimensions if d.name == DEPTH for p in d.parameters(deepest)]
         return (*depth, *(p for d in self.layout.dimensions for p in d.parameters(deepest)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def first_new(
     Returns:
         None if every feasible shape is in the history.
     """
-    known = {observation.architecture_id for observation in history}
+    known = set(map(attrgetter("architecture_id"), history))
     for _ in range(REDRAWS):
         parameters = draw()
         found = space.at(parameters)

@@ -10,6 +10,8 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import is_not
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +48,11 @@ class Standings:
             return self._rungs
         if len(history) < len(self._history):  # another study's, as in a test
             self._begin()
-        for at, (old, new) in enumerate(zip(self._history, history, strict=False)):
-            if old is not new:
-                self._drop(at, old)
-                self._take(at, new)
-                self._history[at] = new
+        changed = compress(count(), map(is_not, self._history, history))
+        for at in list(changed):
+            self._drop(at, self._history[at])
+            self._take(at, history[at])
+            self._history[at] = history[at]
         for at in range(len(self._history), len(history)):
             self._take(at, history[at])
             self._history.append(history[at])
