@@ -19,10 +19,11 @@ LAYERS = (
     {"space", "training", "store", "predicting"},
     {"config", "worker", "strategies"},
     {"executors", "model", "keras", "places"},
-    {"study"},
+    {"schemas", "study"},
     {"loading"},
     {"exporters"},
     {"driver", "finetuning"},
+    {"doctor", "proposal"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`
 )
