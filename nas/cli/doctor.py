@@ -24,9 +24,10 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say what this machine offers to searches, and what to do about what is missing.
+    """Look this machine over: what it offers, what is missing.
 
-    The exit status is 0 when searches can run and 1 when they cannot. Passwords are not shown.
+    Of what is missing it says what to do. The exit status is 0 when searches can run and 1 when
+    they cannot. Passwords are not shown.
     """
     from nas.doctor import can_search, examine
 

@@ -59,7 +59,7 @@ def read_recipe(reader: Reader, task: str, kind: type[Task]) -> RecipeConfig:
             "class_weights", choices=CLASS_WEIGHTS, default=ours.class_weights
         ),
         augment=reader.text("augment", choices=AUGMENTS, default=ours.augment),
-        early_stop=_read_early_stop(reader),
+        early_stop=reader.integer("early_stop", minimum=0, default=ours.early_stop),
         **{
             name: reader.number(name, minimum=low, maximum=high, default=getattr(ours, name))
             for name, (low, high) in RECIPE_BOUNDS.items()
@@ -78,11 +78,6 @@ def _read_rate(reader: Reader) -> float | None:
     if given in (AUTO, SEARCH):
         return None
     return reader.number("rate", minimum=RATES[0], maximum=RATES[1])
-
-
-def _read_early_stop(reader: Reader) -> int:
-    given = reader.value("early_stop", default=0)
-    return reader.integer("early_stop", minimum=0) if reader.has("early_stop") and given else 0
 
 
 def _read_warmup(reader: Reader) -> int | None:

@@ -23,20 +23,20 @@ _PLAIN = re.compile(r"[A-Za-z][\w./-]*( [\w./-]+)*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 OPTION_HELP = {
-    "vocab_size": "tokens that are learned from the training texts, 300 to 65536",
+    "vocab_size": "tokens learned from the training texts, 300 to 65536",
     "tokenizer": "bytes, or bpe: a vocabulary learned here",
     "image_size": "pixels a side that images are resized to; 0: as they are",
 }
 RECIPE_HELP = {
-    "context": "longest input in tokens; what is longer loses its end",
+    "context": "longest input in tokens; longer ones lose their end",
     "batch": "examples a step",
-    "rate": "learning rate: auto, search (a dimension of its own), or a number such as 0.004",
-    "dropout": "0 to 0.9; more of it where validation gets worse while training gets better",
-    "token_dropout": "share of an input's tokens that training hides, 0 to 0.9",
+    "rate": "learning rate: auto, search, or a number such as 0.004",
+    "dropout": "0 to 0.9; more against learning by heart",
+    "token_dropout": "share of an input that training hides, 0 to 0.9",
     "label_smoothing": "share of a target that is spread over all, 0 to 0.9",
     "class_weights": "balanced: rare classes count more; or none",
     "augment": "of training images: none, flip, shift or shift_flip",
-    "early_stop": "validations, of 20, without a better one that end a candidate; 0: never",
+    "early_stop": "ends after so many of 20 checks without gain; 0: never",
 }
 
 
@@ -97,7 +97,7 @@ def _task(proposal: Proposal, folder: Path) -> list[str]:
 
 
 def _data(sight: Sight, folder: Path) -> list[str]:
-    text = "a file, a folder or builtin:NAME; relative to this file, so that both can move"
+    text = "relative to this file; or builtin:NAME"
     if isinstance(sight.data, str):
         return _line(1, "data", path_from(sight.data, folder), text)
     parts = [_line(2, name, path_from(path, folder)) for name, path in sight.data.items()]
@@ -119,20 +119,17 @@ def path_from(source: str, folder: Path) -> str:
 def _split(proposal: Proposal) -> list[str]:
     split, sight = proposal.split, proposal.sight
     shares = f"{{train: {split.train:g}, val: {split.val:g}, test: {split.test:g}}}"
-    text = "shares that add up to 1; test is read by the finals alone"
+    text = "add up to 1; only the finals read test"
     if sight.task == "sequential_recommendation":
-        text = "of each user the last item is test, the one before it val; test: 0 keeps none"
+        text = "a user's last item is test; 0: none"
     elif sight.is_split:
-        text = "counts for splits without a file"
+        text = "for splits without a file"
     return _line(0, "split", shares, text, raw=True)
 
 
 def _training(proposal: Proposal) -> list[str]:
     recipe = [_line(1, key, value, RECIPE_HELP[key]) for key, value in proposal.recipe.items()]
-    amount = (
-        f"what each is trained on, about {_passes(proposal.passes)}; or flops or seconds, the "
-        "same for all"
-    )
+    amount = f"for each, about {_passes(proposal.passes)}; or flops, seconds"
     return [
         "# How a candidate is trained, and for how long.",
         "recipe:",
@@ -145,8 +142,8 @@ def _training(proposal: Proposal) -> list[str]:
 
 def _passes(passes: float) -> str:
     if passes >= 1.95:
-        return f"{passes:.0f} passes over the training data"
-    return f"{passes:.2g} of a pass over the training data"
+        return f"{passes:.0f} passes over the data"
+    return f"{passes:.2g} of a pass over the data"
 
 
 def _search(proposal: Proposal) -> list[str]:
@@ -159,7 +156,7 @@ def _search(proposal: Proposal) -> list[str]:
             0,
             "objectives",
             f"[{proposal.objective}]",
-            f"{metrics}, latency_ms, params...; several: [a, b], the first ranks",
+            f"or other: {metrics}, latency_ms, params; or several, of which the first ranks",
             raw=True,
         ),
         "stop:",
