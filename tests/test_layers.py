@@ -15,7 +15,7 @@ LAYERS = (
     {"errors"},
     {"device", "plugins", "records", "shipped", "wording", "yaml_strict"},
     {"families", "data", "decoding"},
-    {"tasks", "artifact", "generation", "inputs", "measure"},
+    {"tasks", "artifact", "generation", "inputs", "loggers", "measure"},
     {"space", "training", "store", "predicting"},
     {"config", "finals", "worker", "strategies"},
     {"executors", "model", "keras", "places"},

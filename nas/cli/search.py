@@ -93,6 +93,16 @@ def search(
             show_default=False,
         ),
     ] = None,
+    loggers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--logger",
+            metavar="NAME",
+            help="Also show the search in tensorboard or mlflow, or by your own "
+            "package.module:Name; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,6 +156,7 @@ def search(
         "seed": seed,
         "warm_start": warm_start,
         "database": database,
+        "logger": loggers or None,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings
