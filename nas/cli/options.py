@@ -82,6 +82,16 @@ WarmStartOption = Annotated[
         show_default=False,
     ),
 ]
+LoggersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logger",
+        metavar="NAME",
+        help="Also show the search in tensorboard or mlflow, or by your own "
+        "package.module:Name; may be repeated.",
+        show_default=False,
+    ),
+]
 StudySettingsOption = Annotated[
     list[str] | None,
     typer.Option(

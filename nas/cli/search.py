@@ -28,6 +28,7 @@ def search(
     executor: options.ExecutorOption = None,
     seed: options.SeedOption = None,
     warm_start: options.WarmStartOption = None,
+    loggers: options.LoggersOption = None,
     settings: options.StudySettingsOption = None,
     database: options.DatabaseOption = None,
     fresh: options.FreshOption = False,
@@ -54,6 +55,7 @@ def search(
         "seed": seed,
         "warm_start": warm_start,
         "database": database,
+        "logger": loggers or None,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config.budget import LEAST_MINUTES, read_budget
-from nas.config.code import check_code
+from nas.config.code import check_code, logger_names
 from nas.config.database import read_database
 from nas.config.latency import TIMED, read_device, read_latency
 from nas.config.records import (
@@ -27,6 +27,7 @@ from nas.config.task import read_task
 from nas.config.training import read_recipe, read_split
 from nas.errors import ArtifactError, InputError, NotFoundError, ShapeError
 from nas.families import shape_class
+from nas.loggers import LOGGERS
 from nas.plugins import is_cluster, is_own, resolve
 from nas.records import TaskSpec
 from nas.space import SearchSpace, load_space, with_reference
@@ -110,6 +111,7 @@ def config_from_plain(
         keep=reader.integer("keep", minimum=1, default=5),
         seed=reader.integer("seed", minimum=0, maximum=LARGEST_SEED, default=0),
         warm_start=_read_warm_start(reader),
+        loggers=_read_loggers(reader),
         database=read_database(reader),
     )
     reader.done()
@@ -178,6 +180,22 @@ def _read_strategy(reader: Reader, known: Collection[str] | None) -> str:
             reader.fail("strategy", str(error))
         return name
     return reader.text("strategy", choices=known, default=AUTO)
+
+
+def _read_loggers(reader: Reader) -> tuple[str, ...]:
+    given = reader.value("logger", default=None)
+    names = logger_names({"logger": given})
+    for place, name in enumerate(names):
+        if not isinstance(name, str):
+            reader.wrong("logger", name, f"{', '.join(LOGGERS)}, or a list of them")
+        if name in names[:place]:
+            reader.fail("logger", f"'{name}' given twice")
+        try:
+            if is_own(name) or name not in LOGGERS:
+                resolve(LOGGERS, name, what="logger")
+        except NotFoundError as error:
+            reader.fail("logger", str(error))
+    return tuple(names)
 
 
 def _read_finalists(reader: Reader) -> FinalistsConfig:

@@ -31,7 +31,7 @@ MODULES = {
     "scikit-learn": "sklearn",
     "pyyaml": "yaml",
     "transformer-nas": "nas",
-    "optuna-dashboard": "optuna_dashboard",
+    "mlflow-skinny": "mlflow",
 }
 # What each extra is for.
 PURPOSES = {

@@ -18,6 +18,7 @@ from nas.data.splits import SPLITS
 from nas.device import DEVICE_NAME
 from nas.executors import EXECUTORS
 from nas.families import FAMILIES, shape_class
+from nas.loggers import LOGGERS
 from nas.records import PHASES
 from nas.schemas.parts import (
     DRAFT,
@@ -97,6 +98,7 @@ def _sections() -> dict[str, Plain]:
                 text="an earlier study, whose results this one begins with",
             )
         ),
+        "logger": _logger(),
         "database": or_null(
             text_value(
                 pattern=r"^postgres(ql)?(\+psycopg)?://",
@@ -105,6 +107,17 @@ def _sections() -> dict[str, Plain]:
             )
         ),
     }
+
+
+def _logger() -> Plain:
+    one: Plain = {"anyOf": [{"enum": list(LOGGERS)}, OWN]}
+    several: Plain = {"type": "array", "items": one, "uniqueItems": True}
+    return any_of(
+        *one["anyOf"],
+        several,
+        {"type": "null"},
+        text="what else is told of the search: one of them or a list",
+    )
 
 
 def _task() -> Plain:
