@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from nas.cli import terminal
 from nas.cli.choosing import shown_path, study_name
 from nas.cli.tables import show_pairs, show_table
-from nas.cli.wording import amount_words, count, duration, measure, several, shape_words
+from nas.wording import (
+    amount_words,
+    comparison_words,
+    count,
+    duration,
+    front_words,
+    measure,
+    several,
+    shape_words,
+)
 
 if TYPE_CHECKING:
     from nas.store.ranking import FinalistGroup
@@ -30,7 +39,7 @@ def show_result(study: Study) -> None:
     _show_front(study, summary, rows)
     _show_latency(summary)
     if not study.config["split"]["test"]:
-        terminal.say("no test split was kept: all figures are on val, which the search has read")
+        terminal.prose("no test split was kept: all figures are on val, which the search has read")
     _show_places(study)
     _show_use(study)
 
@@ -65,7 +74,7 @@ def _show_fidelity(summary: Mapping[str, Any]) -> None:
         similar = one["tau_similar"]
         words = "" if similar is None else f", {similar:.2f} within 10 % of size"
         at = amount_words(one.get("unit", "tokens"), one.get("amount", one["tokens"]))
-        terminal.say(
+        terminal.prose(
             f"measured at {at} and at the end: Kendall's tau "
             f"{one['tau']:.2f} over {several(one['count'], 'candidate')}{words}"
         )
@@ -116,7 +125,7 @@ def group_cells(name: str, group: FinalistGroup, metrics: Sequence[str]) -> dict
     """Return the cells of one shape that was trained from several seeds."""
     from dataclasses import asdict
 
-    from nas.driver.finalists import sample
+    from nas.finals import sample
 
     samples = {metric: sample(group.values(metric)) for metric in metrics}
     found = {metric: asdict(one) for metric, one in samples.items() if one is not None}
@@ -137,17 +146,7 @@ def _show_comparison(summary: Mapping[str, Any]) -> None:
     else:
         terminal.say("\nwinner against the reference")
         for metric, found in summary["against_reference"].items():
-            terminal.say(f"  {metric}: {comparison_words(found)}")
-
-
-def comparison_words(found: Mapping[str, Any]) -> str:
-    """Return a comparison in words; what seeds cannot tell apart is called a tie."""
-    difference = f"{found['difference']:+.4f}"
-    if found["interval"] is None:
-        return f"{difference}, a tie: one seed says nothing of the spread"
-    low, high = found["interval"]
-    verdict = "a tie" if found["tie"] else "beyond the spread of seeds"
-    return f"{difference} (95 % interval {low:+.4f} to {high:+.4f}), {verdict}"
+            terminal.prose(f"{metric}: {comparison_words(found)}", indent="  ")
 
 
 def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[CandidateRow]) -> None:
@@ -157,13 +156,13 @@ def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[Can
         return
     reference = next((r for r in rows if r.architecture_id == summary["reference"]), None)
     if reference is None or row.architecture_id == reference.architecture_id:
-        terminal.say("in the search no candidate of at most the reference's size beat it")
+        terminal.prose("in the search no candidate of at most the reference's size beat it")
         return
     objective = study.objectives[0]
     value, other = row.flat().get(objective), reference.flat().get(objective)
     assert isinstance(value, float)
     assert isinstance(other, float)
-    terminal.say(
+    terminal.prose(
         f"best in the search of at most the reference's {count(reference.params or 0)} parameters: "
         f"#{row.number} {shape_words(row.shape)}, {measure(value)} against {measure(other)}"
     )
@@ -182,20 +181,14 @@ def _show_front(study: Study, summary: Mapping[str, Any], rows: Sequence[Candida
     ]
     terminal.say("\nPareto front of the search")
     show_table(cells, names)
-    terminal.say(front_words(front))
-
-
-def front_words(front: Mapping[str, Any]) -> str:
-    """Return a front's hypervolume in words, and from which point it is measured."""
-    point = ", ".join(f"{name} {value:.4g}" for name, value in front["reference_point"].items())
-    return f"hypervolume {front['hypervolume']:.4g} from {point}"
+    terminal.prose(front_words(front))
 
 
 def _show_latency(summary: Mapping[str, Any]) -> None:
     found = summary.get("latency")
     if found:
         verdict = "within" if found["winner_ms"] <= found["max_ms"] else "above"
-        terminal.say(
+        terminal.prose(
             f"\nthe winner takes {found['winner_ms']:.3g} ms, measured at the end: {verdict} "
             f"latency.max_ms {found['max_ms']:g}"
         )

@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 
 import typer
 
-# What moves the cursor, rings, switches or reorders: ASCII's and ISO 8859's control characters but
-# newline and tab, the marks that turn the direction of text, and line separators.
-_CONTROLS = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
-_CONTROL = re.compile(f"[{_CONTROLS}]")
-_CONTROL_OR_STYLE = re.compile(f"(?P<style>\\x1b\\[[0-9;]*m)|[{_CONTROLS}]")
+from nas.wording import CONTROLS, written_out
+from nas.wording import visible as visible
+
+_CONTROL_OR_STYLE = re.compile(f"(?P<style>\\x1b\\[[0-9;]*m)|[{CONTROLS}]")
 
 
 def prepare() -> None:
@@ -33,15 +33,29 @@ def width() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
+def height() -> int:
+    """Return the rows of the terminal, or what LINES says; 24 if neither is known."""
+    return shutil.get_terminal_size((80, 24)).lines
+
+
 def coloured() -> bool:
     """Say whether standard output takes escape codes for colour."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain
+    return _takes_codes() and not os.environ.get("NO_COLOR")
+
+
+def _takes_codes() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def live() -> bool:
     """Say whether lines may be redrawn in place."""
-    return coloured() and not os.environ.get("CI") and "TERM" in os.environ
+    if not _takes_codes() or os.environ.get("CI"):
+        return False
+    if sys.platform != "win32":
+        return "TERM" in os.environ
+    from rich.console import detect_legacy_windows  # whether its console takes codes at all
+
+    return not detect_legacy_windows()
 
 
 def symbol(nice: str, ascii_text: str) -> str:
@@ -53,26 +67,44 @@ def symbol(nice: str, ascii_text: str) -> str:
     return nice
 
 
-def visible(text: str) -> str:
-    """Return a text with its control characters written out as escapes, harmless and to be seen.
-
-    What stands in data, files and databases may otherwise clear the screen, write over lines or
-    turn their order around.
-    """
-    return _CONTROL.sub(_written_out, text)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
-
-
 def say(text: str = "") -> None:
     """Write lines to standard output; of control characters only our own styles act."""
-    typer.echo(_CONTROL_OR_STYLE.sub(_but_styles, text), color=coloured())
+    typer.echo(harmless(text), color=coloured())
+
+
+def harmless(text: str) -> str:
+    """Return a text with its control characters written out, but for our own styles."""
+    return _CONTROL_OR_STYLE.sub(_but_styles, text)
 
 
 def _but_styles(found: re.Match[str]) -> str:
-    return found[0] if found["style"] else _written_out(found)
+    return found[0] if found["style"] else written_out(found)
+
+
+def prose(text: str, *, indent: str = "") -> None:
+    """Write a sentence to standard output, in as many lines as the terminal needs.
+
+    A pipe that nobody gave a width gets it in one line.
+
+    Args:
+        text: The sentence; a newline before it is an empty line.
+        indent: Stands before each line; those after the first are indented by two more.
+    """
+    while text.startswith("\n"):
+        say()
+        text = text[1:]
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        say(indent + text)
+        return
+    lines = textwrap.wrap(
+        text,
+        max(len(indent) + 20, width()),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    say("\n".join(lines))
 
 
 def exact(text: str) -> None:
@@ -103,6 +135,11 @@ def good(text: str) -> str:
 def bad(text: str) -> str:
     """Return a text in red where there is colour."""
     return typer.style(text, fg="red") if coloured() else text
+
+
+def accent(text: str) -> str:
+    """Return a text in cyan where there is colour."""
+    return typer.style(text, fg="cyan") if coloured() else text
 
 
 def faint(text: str) -> str:

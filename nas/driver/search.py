@@ -18,6 +18,7 @@ from nas.driver.events import (
     FinalsStarted,
     Listener,
     Note,
+    SearchEnded,
     SearchStarted,
 )
 from nas.driver.finalists import entrants
@@ -72,7 +73,7 @@ class Driver:
         """Search until a limit is reached, then hold the finals.
 
         Returns:
-            The result (see `finalists.summarise`).
+            The result (see `finals.summarise`).
 
         Raises:
             SearchInterrupted: If the user asked to stop; everything is kept.
@@ -87,6 +88,7 @@ class Driver:
         reason = self._search()
         summary = self._finals(reason)
         self.ledger.finish("finished", summary)
+        self._listener(SearchEnded(summary=summary))
         return summary
 
     def _search(self) -> str:
