@@ -32,9 +32,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    open_it: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser.")
-    ] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Write the report of a study: one HTML file that needs no network and no other file.
 

@@ -86,7 +86,7 @@ def embedded_json(plain: Any) -> Any:
 
 
 def packed(text: str) -> str:
-    """Return a text compressed, in letters that HTML takes; the same text gives the same letters."""
+    """Return a text compressed, in letters that HTML takes; equal texts give equal letters."""
     return base64.b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
 
 

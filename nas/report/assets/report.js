@@ -192,8 +192,9 @@ const plots = Array.from(document.querySelectorAll(".plot"));
 const OPTIONS = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
+const ROOM = 560; // pixels of width below which plotly's buttons would stand on the legend
 
 function coloured(plain, colours) {
   if (typeof plain === "string") return plain[0] === "@" ? colours[plain.slice(1)] || plain : plain;
@@ -217,7 +218,8 @@ function draw(plot, colours = drawn.themes[theme()]) {
   const { data, layout } = figure(plot.dataset.plot, colours);
   const isNew = !plot.dataset.drawn;
   plot.dataset.drawn = "yes";
-  const done = Plotly.react(plot, data, layout, OPTIONS);
+  const displayModeBar = plot.clientWidth < ROOM ? false : "hover";
+  const done = Plotly.react(plot, data, layout, { ...OPTIONS, displayModeBar });
   if (isNew) {
     plot.on("plotly_click", ({ points }) => {
       const place = points[0].customdata;

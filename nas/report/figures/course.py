@@ -64,12 +64,13 @@ def progress(facts: Facts) -> Plot:
         said += _passed(facts, steps, value)
     if facts["cost"]["breaks"]:
         said += " Breaks between two runs of the search are left out."
+    marks = highlights(facts, each)  # the reference has its line in the legend
     said += " Single trainings: the finals, from fresh seeds, decide."
     return Plot(
         title=title,
         caption=said,
         alt=f"{title}. {said}",
-        data=[*traces, *highlights(facts, each)],
+        data=[*traces, *(one | {"showlegend": one["name"] != "reference"} for one in marks)],
         layout=layout(
             xaxis=axis(f"{unit} of search", rangemode="tozero"),
             yaxis=axis(f"{metric} ({better(facts)})", **_room(values)),
@@ -125,8 +126,9 @@ def curves(facts: Facts) -> Plot:
         groups.setdefault(_group(facts, one), []).append(one)
     marks = winner_and_reference(facts)
     traces: list[Trace] = []
-    for name in sorted(groups, key=_depth):
-        traces.append(_joined(facts, groups[name], name, *_look(name)))
+    traces += [
+        _joined(facts, groups[name], name, *_look(name)) for name in sorted(groups, key=_depth)
+    ]
     for name, at in reversed(marks.items()):
         own = [one for one in drawn if one["candidate"] == at]
         colour = "best" if name == "winner" else "reference"
