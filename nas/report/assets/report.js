@@ -190,7 +190,6 @@ async function copy(button) {
 // ---- plots -------------------------------------------------------------------------------------
 const plots = Array.from(document.querySelectorAll(".plot"));
 const OPTIONS = {
-  responsive: true,
   displaylogo: false,
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
@@ -221,6 +220,7 @@ function draw(plot, colours = drawn.themes[theme()]) {
   const displayModeBar = plot.clientWidth < ROOM ? false : "hover";
   const done = Plotly.react(plot, data, layout, { ...OPTIONS, displayModeBar });
   if (isNew) {
+    rooms.observe(plot);
     plot.on("plotly_click", ({ points }) => {
       const place = points[0].customdata;
       const at = Array.isArray(place) ? place[0] : place;
@@ -229,6 +229,11 @@ function draw(plot, colours = drawn.themes[theme()]) {
   }
   return done;
 }
+
+// Plotly looks at the window alone; a plot's room changes with what stands around it, too.
+const rooms = new ResizeObserver((changes) => {
+  for (const { target } of changes) if (target.dataset.drawn && target._fullLayout) Plotly.Plots.resize(target);
+});
 
 function redraw(colours) {
   for (const plot of plots) if (plot.dataset.drawn) draw(plot, colours);
@@ -240,10 +245,17 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => drawn && redraw());
 
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64); // of 2025; the loop takes longer
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+  return bytes;
+}
+
 async function unpacked(id) {
-  const letters = atob(document.getElementById(id).textContent);
-  const bytes = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const packed = document.getElementById(id).textContent;
+  const stream = new Blob([bytesOf(packed)]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).text();
 }
 

@@ -280,10 +280,16 @@ def _lines(
         "text": text,
         "customdata": custom,
         "hovertemplate": "%{text}<extra></extra>",
-        "line": {"color": f"@{COLOURS[fifth]}", "width": 2.2 if fifth == 0 else 1.0},
+        "line": {"color": f"@{COLOURS[fifth]}", "width": _width(fifth, len(of))},
         "connectgaps": False,
         "legendrank": 1000 + fifth,
     }
+
+
+def _width(fifth: int, number: int) -> float:
+    """Return how wide lines are: the best stand out, many are thin."""
+    wide = 2.2 if fifth == 0 else 1.0
+    return wide if number < 30 else wide / 2
 
 
 def _parallel_layout(columns: Sequence[_Column]) -> dict[str, Any]:
