@@ -290,6 +290,7 @@ async function nasReport() {
       drawn = JSON.parse(await unpacked("drawn"));
       performance.mark("nas-interactive");
     }
+    document.getElementById("candidates").classList.remove("later");
     root.dataset.ready = "yes";
   } catch (error) {
     const trouble = document.getElementById("trouble");
