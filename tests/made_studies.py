@@ -24,8 +24,9 @@ import sqlalchemy as sa
 from made_tasks import TASKS
 
 from nas.config import StudyConfig, config_from_plain
-from nas.driver.finalists import entrants, summarise
+from nas.driver.finalists import entrants
 from nas.driver.opening import first_rungs, recipe_of, typical_shape, versions
+from nas.finals import summarise
 from nas.records import (
     Architecture,
     Candidate,

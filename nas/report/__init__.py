@@ -1,0 +1,1 @@
+"""Pages about a study that a person opens in a browser."""
