@@ -19,7 +19,7 @@ from typing import Any
 from nas.errors import InputError, NotFoundError
 from nas.finals import mean_interval, sample
 from nas.records import BESIDE_ROLES, ShapeValue, canonical_json
-from nas.report.clock import SearchClock, busy_seconds
+from nas.report.clock import Clock, busy_seconds
 from nas.report.comparable import warnings_of
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -174,7 +174,7 @@ def _objective(studies: Sequence[Study]) -> str:
 def _run(study: Study, objective: str) -> Run:
     rows = [row for row in study.trials() if row.role not in BESIDE_ROLES]
     search = [row for row in rows if row.role == "search"]
-    clock = SearchClock(rows)
+    clock = Clock(study.record.created_at, rows)
     points = _best_so_far(search, objective, clock)
     summary = study.summary() or {}
     winner = _winner(study, search, summary.get("winner"))
@@ -192,26 +192,24 @@ def _run(study: Study, objective: str) -> Run:
     )
 
 
-def _best_so_far(rows: Sequence[CandidateRow], objective: str, clock: SearchClock) -> Points:
-    ended = sorted(
-        ((row.finished_at, row) for row in rows if row.finished_at is not None),
-        key=lambda pair: (pair[0], pair[1].number),
-    )
+def _best_so_far(rows: Sequence[CandidateRow], objective: str, clock: Clock) -> Points:
+    ended = [(at, row) for row in rows if (at := clock.at(row.finished_at)) is not None]
+    ended.sort(key=lambda pair: (pair[0], pair[1].number))
     points: list[tuple[float, float]] = []
-    for moment, row in ended:
+    for at, row in ended:
         value = ranking.number_of(row, objective) if row.state == "complete" else None
         best = points[-1][1] if points else None
         if value is not None and badness(value, objective) < badness(best, objective):
-            points.append((clock(moment), value))
-    if points and (last := clock(ended[-1][0])) > points[-1][0]:
-        points.append((last, points[-1][1]))
+            points.append((at, value))
+    if points and ended[-1][0] > points[-1][0]:
+        points.append((ended[-1][0], points[-1][1]))
     return tuple(points)
 
 
-def _spent(rows: Sequence[CandidateRow], clock: SearchClock, summary: Mapping[str, Any]) -> Spent:
+def _spent(rows: Sequence[CandidateRow], clock: Clock, summary: Mapping[str, Any]) -> Spent:
     return Spent(
-        seconds=float(summary.get("elapsed_seconds", clock.total)),
-        worker_seconds=sum(busy_seconds(row) for row in rows),
+        seconds=float(summary.get("elapsed_seconds", clock.seconds)),
+        worker_seconds=sum(busy_seconds(row.timings) for row in rows),
         tokens=sum(row.tokens for row in rows),
         flops=sum(row.tokens * row.columns.get("train_flops_per_token", 0.0) for row in rows),
     )

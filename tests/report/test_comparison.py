@@ -1,13 +1,11 @@
 """Searches side by side: lines, bands, figures, and what is said of those that do not compare."""
 
 import statistics
-from datetime import timedelta
 
 import pytest
 from made_studies import BEGAN, change_metric, make_study
 
 from nas.errors import InputError, NotFoundError
-from nas.report.clock import SearchClock
 from nas.report.comparison import best_at, compare_studies
 
 FEW = {"candidates": 8, "seeds": 2}
@@ -155,21 +153,3 @@ def test_one_study_or_the_same_twice_is_refused(seeds):
         compare_studies(seeds[:1])
     with pytest.raises(InputError, match="study 'auto-0' is given twice"):
         compare_studies([seeds[0], seeds[1], seeds[0]])
-
-
-def test_the_clock_leaves_out_the_night_between_two_runs(seeds):
-    rows = sorted(seeds[0].trials(role="search"), key=lambda row: row.number)
-    night = timedelta(hours=8)
-    early, late = rows[:4], [_later(row, night) for row in rows[4:]]
-    before, after = SearchClock(rows), SearchClock([*early, *late])
-    for row, moved in zip(rows[4:], late, strict=True):
-        if row.finished_at is not None:
-            assert after(moved.finished_at) == pytest.approx(before(row.finished_at), abs=0.2)
-    assert after.total == pytest.approx(before.total, abs=0.2)
-
-
-def _later(row, delay):
-    from dataclasses import replace
-
-    ended = row.finished_at and row.finished_at + delay
-    return replace(row, created_at=row.created_at + delay, finished_at=ended)
