@@ -60,6 +60,7 @@ def _show(found: Comparison) -> None:
         [_row(found, run) for group in found.groups for run in group.runs],
         ["study", "best", *_final_names(found), "params", "time", "tokens", "done", "shape"],
     )
+    terminal.say(terminal.visible(found.verdict))
     _show_groups(found)
     _show_times(found)
     if found.warnings:

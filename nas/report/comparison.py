@@ -11,13 +11,13 @@ import statistics
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from nas.errors import InputError, NotFoundError
-from nas.finals import mean_interval, sample
+from nas.finals import compare, mean_interval, sample
 from nas.records import BESIDE_ROLES, ShapeValue, canonical_json
 from nas.report.clock import Clock, busy_seconds
 from nas.report.comparable import warnings_of
@@ -25,6 +25,7 @@ from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.study import Study
 from nas.tasks.metrics import badness, direction
+from nas.wording import comparison_words, measure
 
 LOSS = "val_loss"  # what every task measures
 # Settings in which searches of one group may differ: they change nothing but luck.
@@ -39,7 +40,7 @@ class Figure:
 
     mean: float
     interval: tuple[float, float] | None  # 95 %, of the mean; None for one value
-    count: int
+    values: tuple[float, ...]
     over: str  # "seeds" of one winner, or "searches", each with its own winner
 
 
@@ -111,12 +112,14 @@ class Comparison:
         objective: The column that all are compared on.
         direction: `minimize` or `maximize`.
         groups: In the order in which their first searches were given.
+        verdict: Which winner is better, in a sentence.
         warnings: Why some of it does not compare, a sentence each.
     """
 
     objective: str
     direction: str
     groups: tuple[Group, ...]
+    verdict: str
     warnings: tuple[str, ...]
 
 
@@ -139,10 +142,12 @@ def compare_studies(studies: Sequence[Study]) -> Comparison:
             f"studies {names}: no complete candidate in any of them, nothing to compare yet; "
             f"see: nas trials {studies[0].name}"
         )
+    groups = _groups(studies, runs, objective)
     return Comparison(
         objective=objective,
         direction=direction(objective),
-        groups=_groups(studies, runs, objective),
+        groups=groups,
+        verdict=_verdict(groups, objective),
         warnings=tuple(warnings_of(studies, _firsts(studies), objective)),
     )
 
@@ -255,7 +260,7 @@ def figure(values: Sequence[float], over: str) -> Figure | None:
     found = sample(values)
     if found is None:
         return None
-    return Figure(mean=found.mean, interval=mean_interval(found), count=found.seeds, over=over)
+    return Figure(mean=found.mean, interval=mean_interval(found), values=tuple(values), over=over)
 
 
 def _groups(studies: Sequence[Study], runs: Sequence[Run], objective: str) -> tuple[Group, ...]:
@@ -271,6 +276,24 @@ def _groups(studies: Sequence[Study], runs: Sequence[Run], objective: str) -> tu
             final=_final_of_group(group, objective),
         )
         for label, group in zip(labels, members.values(), strict=True)
+    )
+
+
+def _verdict(groups: Sequence[Group], objective: str) -> str:
+    """Say which winner is better over fresh seeds, on test if that was measured of all."""
+    metric = next(
+        (m for m in reversed(final_metrics(objective)) if all(m in g.final for g in groups)), None
+    )
+    if metric is None or len(groups) < 2:
+        return f"no verdict: {'one kind of search' if metric else 'not all of them had finals'}"
+    first, second, *_ = sorted(groups, key=lambda g: badness(g.final[metric].mean, metric))
+    found = compare(metric, first.final[metric].values, second.final[metric].values)
+    assert found is not None, "both have values"
+    lucky = any(len(group.runs) == 1 for group in (first, second))
+    return (
+        f"{metric} of the winners: {first.label} {measure(found.winner.mean)}, "
+        f"{second.label} {measure(found.other.mean)}: {comparison_words(asdict(found))}"
+        f"{'; a search from another seed may end elsewhere' if lucky else ''}"
     )
 
 

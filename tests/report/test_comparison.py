@@ -68,7 +68,7 @@ def test_searches_that_differ_in_their_seed_only_are_one_group(seeds, random):
     assert group.band[-1][0] == min(run.best_so_far[-1][0] for run in group.runs)
     means = [run.final["test_loss"].mean for run in group.runs]
     assert group.final["test_loss"].mean == pytest.approx(statistics.fmean(means))
-    assert (group.final["test_loss"].count, group.final["test_loss"].over) == (3, "searches")
+    assert (len(group.final["test_loss"].values), group.final["test_loss"].over) == (3, "searches")
     assert found.warnings == ()
 
 
@@ -78,11 +78,22 @@ def test_final_figures_are_the_winners_over_fresh_seeds_with_an_interval(seeds, 
     rows = [row for row in seeds[0].trials() if row.role in ("finalist", "reference")]
     values = [r.metrics["test_loss"] for r in rows if r.architecture_id == winner]
     figure = run.final["test_loss"]
-    assert (figure.count, figure.over) == (len(values), "seeds") == (2, "seeds")
+    assert sorted(figure.values) == sorted(values)
+    assert (len(values), figure.over) == (2, "seeds")
     assert figure.mean == pytest.approx(statistics.fmean(values))
     reach = 12.706 * statistics.stdev(values) / 2**0.5  # Student's t, one degree of freedom
     assert figure.interval == pytest.approx((figure.mean - reach, figure.mean + reach))
     assert run.winner.architecture_id == winner
+
+
+def test_verdict_names_the_better_winner_and_whether_seeds_can_tell(seeds, random):
+    found = compare_studies([*seeds, random])
+    first, second = sorted(found.groups, key=lambda group: group.final["test_loss"].mean)
+    begin = f"test_loss of the winners: {first.label} {first.final['test_loss'].mean:.4f}, "
+    assert found.verdict.startswith(begin + second.label)
+    assert ("a tie" in found.verdict) != ("beyond the spread of seeds" in found.verdict)
+    assert found.verdict.endswith("; a search from another seed may end elsewhere")  # random is one
+    assert compare_studies(seeds).verdict == "no verdict: one kind of search"
 
 
 def test_budget_is_what_all_candidates_used(seeds, random):
