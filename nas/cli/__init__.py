@@ -23,6 +23,7 @@ from nas.cli.finetune import finetune
 from nas.cli.generate import generate
 from nas.cli.predict import predict
 from nas.cli.profile import profile
+from nas.cli.report import report
 from nas.cli.rm import rm
 from nas.cli.search import search
 from nas.cli.secrets import refuse_passwords
@@ -44,6 +45,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (predict, "nas predict mystudy 'a text' 'another one'"),
     (finetune, "nas finetune mystudy --data more.csv --out tuned"),
     (export, "nas export quickstart --to onnx --int8"),
+    (report, "nas report quickstart --open"),
     (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),
