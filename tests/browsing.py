@@ -191,6 +191,8 @@ function painted(element) {
   const is = getComputedStyle(element);
   if (element instanceof SVGElement && !(element instanceof SVGSVGElement)) {
     if (!(element instanceof SVGGeometryElement) || is.fill === 'none') return [0, 0, 0, 0];
+    const area = element.getBBox();
+    if (!area.width || !area.height) return [0, 0, 0, 0];  // a line
     const fill = rgba(is.fill);
     return [...fill.slice(0, 3), fill[3] * is.fillOpacity * opacity(element)];
   }

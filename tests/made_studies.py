@@ -285,7 +285,7 @@ class Maker:
             }  # fmt: skip
         points = max(1, CURVE_POINTS * tokens // self.rungs[-1])
         ends = [tokens * (n + 1) // points for n in range(points)]
-        curve = tuple((end, loss * (tokens / end) ** 0.1) for end in ends)
+        curve = tuple((end, loss * (tokens / end) ** 0.05) for end in ends)
         seconds = self._seconds(columns, tokens)
         return Evaluation(rung=rung, tokens=tokens, seconds=seconds, metrics=metrics, curve=curve)
 
