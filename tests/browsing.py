@@ -71,7 +71,7 @@ class Browser:
     def resize(self, width: int, height: int) -> None:
         self.cdp(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=False,
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
 
     def emulate(self, scheme: str = "light", media: str = "screen") -> None:
@@ -115,6 +115,11 @@ class Browser:
     def element(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
 
+    def click(self, element: Any) -> None:
+        """Click on an element, scrolled to where nothing that sticks to an edge is over it."""
+        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        element.click()
+
     def text(self, selector: str) -> str:
         """Return what a reader sees of an element, hidden or not."""
         return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
@@ -126,10 +131,13 @@ class Browser:
 
     def point_at(self, x: float, y: float, *, click: bool = False) -> None:
         """Move the mouse to a place in the window, and click there."""
-        where = {"x": x, "y": y}
-        self.cdp("Input.dispatchMouseEvent", type="mouseMoved", **where)
-        for kind in ("mousePressed", "mouseReleased") if click else ():
-            self.cdp("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
+        from selenium.webdriver import ActionChains
+
+        chain = ActionChains(self.driver, duration=0)
+        chain.w3c_actions.pointer_action.move_to_location(round(x), round(y))
+        if click:
+            chain.w3c_actions.pointer_action.click()
+        chain.perform()
 
     def picture(self, file: Path) -> None:
         """Write a picture of the whole page."""

@@ -16,10 +16,10 @@ STUDIES = {
     "running": {"candidates": 20, "finished": False},
     "failed": {"candidates": 12, "ends": ALL_FAILED},
     "two": {"objectives": ("val_loss", "latency_ms")},
-    "texts": {"task": "text_classification", "objectives": ("val_accuracy",), "candidates": 30},
-    "pairs": {"task": "sequence_to_sequence", "candidates": 30},
-    "images": {"task": "image_classification", "candidates": 30},
-    "items": {"task": "sequential_recommendation", "candidates": 30},
+    "texts": {"task": "text_classification", "objectives": ("val_accuracy",), "candidates": 12},
+    "pairs": {"task": "sequence_to_sequence", "candidates": 12},
+    "images": {"task": "image_classification", "candidates": 12},
+    "items": {"task": "sequential_recommendation", "candidates": 12},
     "many": {"candidates": 1000},
 }
 

@@ -189,10 +189,13 @@ async function copy(button) {
 
 // ---- plots -------------------------------------------------------------------------------------
 const plots = Array.from(document.querySelectorAll(".plot"));
+// Named one by one: plotly's own choice has a button that would send a chart to its makers. Where
+// nothing hovers, on a phone, the buttons would stand on the plot for good.
 const OPTIONS = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
 
 function coloured(plain, colours) {
