@@ -32,13 +32,12 @@ def report(
             show_default=False,
         ),
     ] = None,
-    open_it: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser.")
-    ] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Write the report of a study: one HTML file that needs no network and no other file.
+    """Write the report of a study: one HTML file, its plots inside.
 
-    The study may be running: what is known by now is shown.
+    The file needs no network and no other file. The study may be running: what is known by now is
+    shown.
     """
     from nas.report import write_report
 

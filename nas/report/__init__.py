@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from nas.errors import InputError
+from nas.errors import DiskError, InputError, disk_fault
 from nas.report.facts import gather
 from nas.study import Study
 
@@ -33,6 +33,7 @@ def write_report(study: Study, path: Path | None = None) -> Path:
 
     Raises:
         InputError: If there is no such folder, or the file cannot be written there.
+        DiskError: If the disk takes no more.
     """
     from nas.report.page import render
 
@@ -45,8 +46,13 @@ def write_report(study: Study, path: Path | None = None) -> Path:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{target}: the report cannot be written: {error.strerror}; choose another place "
+        full = disk_fault(error)
+        kind = DiskError if full else InputError
+        raise kind(
+            f"{target}: no report can be written: {full or error.strerror}; choose another place "
             "with --out"
         ) from error
+    except BaseException:  # a second Ctrl-C
+        temporary.unlink(missing_ok=True)
+        raise
     return target

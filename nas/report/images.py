@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,20 @@ def _titled(figure: Mapping[str, Any], title: str) -> dict[str, Any]:
     return found
 
 
-def _draw(drawings: list[dict[str, Any]]) -> None:
+def _draw(drawings: Sequence[Mapping[str, Any]]) -> None:
     try:
         import kaleido
-        from choreographer.errors import ChromeNotFoundError
+        from choreographer import errors
     except ImportError:
         raise InputError(NEEDS) from None
     try:
-        kaleido.write_fig_from_object_sync(drawings)
-    except (ChromeNotFoundError, kaleido.errors.KaleidoError, RuntimeError) as error:
-        raise InputError(f"{str(error).splitlines()[0]}; {NEEDS}") from error
+        # Without MathJax, which it would fetch from the network.
+        kaleido.write_fig_from_object_sync(drawings, kopts={"mathjax": False})
+    except (
+        errors.BrowserClosedError,
+        errors.BrowserDepsError,
+        errors.BrowserFailedError,
+        errors.ChromeNotFoundError,
+    ) as error:
+        words = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"no Chrome could be started ({words}); {NEEDS}") from error

@@ -30,7 +30,7 @@ def shares(
     import optuna
 
     share = max(TOP, TOP_CANDIDATES / len(values))
-    ways = {
+    ways: dict[str, optuna.distributions.BaseDistribution] = {
         axis.name: optuna.distributions.FloatDistribution(min(axis.values), max(axis.values))
         for axis in axes
     }

@@ -137,7 +137,7 @@ def _finalist(
         "is_winner": one["architecture_id"] == summary["winner"],
         "is_reference": one["is_reference"],
         "seeds": max((sample["seeds"] for sample in metrics.values()), default=0),
-        "metrics": {name: _mean_and_sd(sample) for name, sample in sorted(metrics.items())},
+        "metrics": {name: _mean_and_sd(metrics[name]) for name in sorted(metrics, reverse=True)},
     }
 
 
@@ -303,6 +303,10 @@ def shape_facts(material: Material) -> dict[str, Any]:
                 "params": row.params,
                 "d_model": row.shape.get("d_model"),
                 "stacks": stacks_of(row),
-                "others": {name: str(value) for name, value in other_fields(row).items()},
+                "others": {name: _plain(value) for name, value in other_fields(row).items()},
             }
     return shapes
+
+
+def _plain(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

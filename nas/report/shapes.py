@@ -58,7 +58,7 @@ def stacks_of(row: CandidateRow) -> list[dict[str, Any]]:
         own = {name.removesuffix(DECODER): v for name, v in fields.items() if DECODER in name}
         encoder = {name: value for name, value in fields.items() if DECODER not in name}
         return [_stack("encoder", encoder), _stack("decoder", encoder | own)]
-    if not isinstance(fields.get(DEPTH), int):
+    if type(fields.get(DEPTH)) is not int:
         return []
     return [_stack("", fields)]
 
@@ -79,10 +79,11 @@ def _stack(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _layer(fields: Mapping[str, Any], at: int) -> dict[str, Any]:
-    layer = {name: _of_layer(fields[name], at) for name in OF_LAYERS if name in fields}
-    layer = {name: value for name, value in layer.items() if value is not None}
+    found = {name: _of_layer(fields[name], at) for name in OF_LAYERS if name in fields}
+    # A family of the user's own may mean something else by a name: only counts are drawn.
+    layer: dict[str, Any] = {name: n for name, n in found.items() if type(n) is int and n > 0}
     n_head, width = layer.get("n_head"), fields.get(WIDTH)
-    if isinstance(n_head, int) and isinstance(width, int) and n_head > 0:
+    if n_head and type(width) is int:
         layer.setdefault("head_dim", width // n_head)
         layer.setdefault("n_kv_head", n_head)
     every, window = fields.get("global_every"), fields.get("window")
@@ -99,7 +100,7 @@ def _of_layer(value: Any, at: int) -> Any:
 
 def other_fields(row: CandidateRow) -> dict[str, Any]:
     """Return the fields that no layer shows: the patch size, whether embeddings are tied..."""
-    shown = {DEPTH, WIDTH, *OF_LAYERS}
+    shown = {DEPTH, WIDTH, *OF_LAYERS} if stacks_of(row) else set()
     return {
         name: value
         for name, value in fields_of(row).items()

@@ -22,11 +22,11 @@ def cell(candidate: Mapping[str, Any], column: Mapping[str, str]) -> str:
     value = value_of(candidate, column["name"])
     if value is None:
         return ""
-    form = {
-        "count": count,
-        "metric": measure,
-        "milliseconds": lambda number: f"{number:.3g}",
-        "seconds": lambda number: f"{number:.1f}",
-        "number": lambda number: f"{number:.4g}" if isinstance(number, float) else str(number),
-    }.get(column["kind"], str)
-    return form(value)
+    kind = column["kind"]
+    if kind == "count":
+        return count(value)
+    if kind == "metric":
+        return measure(value)
+    if kind == "milliseconds" or isinstance(value, float):
+        return f"{value:.1f}" if kind == "seconds" else f"{value:.4g}"
+    return str(value)

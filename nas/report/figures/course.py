@@ -22,6 +22,7 @@ from nas.report.figures.plot import (
 )
 from nas.wording import count, duration, measure, several
 
+MANY = 100  # curves, from which on they are drawn thinner
 TIMES = (("seconds", 1.0, 300.0), ("minutes", 60.0, 18_000.0), ("hours", 3600.0, float("inf")))
 
 
@@ -64,12 +65,13 @@ def progress(facts: Facts) -> Plot:
         said += _passed(facts, steps, value)
     if facts["cost"]["breaks"]:
         said += " Breaks between two runs of the search are left out."
+    marks = highlights(facts, each)  # the reference has its line in the legend
     said += " Single trainings: the finals, from fresh seeds, decide."
     return Plot(
         title=title,
         caption=said,
         alt=f"{title}. {said}",
-        data=[*traces, *highlights(facts, each)],
+        data=[*traces, *(one | {"showlegend": one["name"] != "reference"} for one in marks)],
         layout=layout(
             xaxis=axis(f"{unit} of search", rangemode="tozero"),
             yaxis=axis(f"{metric} ({better(facts)})", **_room(values)),
@@ -125,8 +127,10 @@ def curves(facts: Facts) -> Plot:
         groups.setdefault(_group(facts, one), []).append(one)
     marks = winner_and_reference(facts)
     traces: list[Trace] = []
-    for name in sorted(groups, key=_depth):
-        traces.append(_joined(facts, groups[name], name, *_look(name)))
+    traces += [
+        _joined(facts, groups[name], name, *_look(name, len(groups[name])))
+        for name in sorted(groups, key=_depth)
+    ]
     for name, at in reversed(marks.items()):
         own = [one for one in drawn if one["candidate"] == at]
         colour = "best" if name == "winner" else "reference"
@@ -166,8 +170,10 @@ def _depth(group: str) -> tuple[int, str]:
     return {"complete": 2, "failed": 1}.get(group, 0), group
 
 
-def _look(group: str) -> tuple[str, float]:
-    return {"complete": ("point", 1.0), "failed": ("bad", 1.2)}.get(group, ("faint", 0.8))
+def _look(group: str, number: int) -> tuple[str, float]:
+    """Return colour and width of a group's curves, thinner where there are many."""
+    colour, width = {"complete": ("point", 1.0), "failed": ("bad", 1.2)}.get(group, ("faint", 0.8))
+    return colour, width if number < MANY else width / 2
 
 
 def _joined(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+
+from nas.wording import count
 
 Facts = Mapping[str, Any]
 Trace = dict[str, Any]
@@ -45,7 +48,7 @@ def layout(*, height: int = HEIGHT, **more: Any) -> dict[str, Any]:
     """Return a layout: quiet axes, legend above, room for labels as they need it."""
     base: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 12, "t": 36, "b": 8},
         "font": {"family": FONT, "size": 13, "color": "@text"},
         "paper_bgcolor": "@ground",
         "plot_bgcolor": "@ground",
@@ -87,11 +90,12 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 
 
 def log_ticks(values: Iterable[float]) -> dict[str, Any]:
-    """Return what an axis of such values needs besides, in powers of ten where they span a lot."""
-    known = [value for value in values if value > 0]
-    if known and max(known) >= 100 * min(known):
-        return {"type": "log", "dtick": 1, "exponentformat": "SI"}
-    return {"type": "log", "nticks": 6, "exponentformat": "SI", "minexponent": 3}
+    """Return what a logarithmic axis of counts needs besides: ticks at 1, 2 and 5, in short."""
+    known = list(values)
+    steps = (1, 2, 5) if max(known) < 3000 * min(known) else (1,)
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [count(tick) for tick in ticks]}
 
 
 def called(candidate: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from nas.report.figures.plot import (
     Facts,
     Plot,
@@ -29,6 +31,7 @@ from nas.wording import count, measure, several
 FIFTHS = ("best fifth", "second", "third", "fourth", "last fifth")
 COLOURS = ("first", "second", "third", "fourth", "fifth")
 COUNTED = ("params", "flops_per_token", "train_memory_bytes", "throughput")
+LAW_STEPS = 40  # points of a drawn law
 WIDE = 20.0  # an axis whose largest is so many times its smallest is logarithmic
 
 
@@ -277,10 +280,16 @@ def _lines(
         "text": text,
         "customdata": custom,
         "hovertemplate": "%{text}<extra></extra>",
-        "line": {"color": f"@{COLOURS[fifth]}", "width": 2.2 if fifth == 0 else 1.0},
+        "line": {"color": f"@{COLOURS[fifth]}", "width": _width(fifth, len(of))},
         "connectgaps": False,
         "legendrank": 1000 + fifth,
     }
+
+
+def _width(fifth: int, number: int) -> float:
+    """Return how wide lines are: the best stand out, many are thin."""
+    wide = 2.2 if fifth == 0 else 1.0
+    return wide if number < 30 else wide / 2
 
 
 def _parallel_layout(columns: Sequence[_Column]) -> dict[str, Any]:
@@ -306,7 +315,7 @@ def _parallel_layout(columns: Sequence[_Column]) -> dict[str, Any]:
             ticks="",
             showline=False,
         ),
-        yaxis=axis(range=[-0.1, 1.1], showticklabels=False, showgrid=False, ticks=""),
+        yaxis={"range": [-0.1, 1.1], "visible": False},
         annotations=ends,
     )
 
@@ -349,15 +358,14 @@ def _scaling(facts: Facts, name: str, title: str, *, axis_title: str, symbol: st
     if "reason" in law:
         said = f"No law is fitted. {law['reason']}"
     else:
-        ends = [min(x), max(x)]
-        fitted = [law["coefficient"] * end ** law["exponent"] for end in ends]
-        data.append(line(ends, fitted, "fitted law", "text", dash="dot", width=1.5))
+        along = np.geomspace(min(x), max(x), LAW_STEPS).tolist()
+        fitted = [law["coefficient"] * at ** law["exponent"] for at in along]
+        data.append(line(along, fitted, "fitted law", "text", dash="dot", width=1.5))
         said = (
             f"Fitted: {metric} = {law['coefficient']:.3g} · {symbol}^{law['exponent']:.3f} "
             f"({symbol}: {axis_title}), R² {law['r2']:.2f} of the logarithms over {law['count']} "
             f"complete candidates. {_law_words(law)}"
         )
-    positive = min(y) > 0
     return Plot(
         title=title,
         caption=said,
@@ -365,7 +373,7 @@ def _scaling(facts: Facts, name: str, title: str, *, axis_title: str, symbol: st
         data=[*data, *highlights(facts, each)],
         layout=layout(
             xaxis=axis(axis_title, **log_ticks(x)),
-            yaxis=axis(metric, **({"type": "log", "nticks": 6} if positive else {})),
+            yaxis=axis(metric),
         ),
     )
 
