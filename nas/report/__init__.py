@@ -18,7 +18,7 @@ from nas.study import Study
 
 FILE = "report.html"  # in a study's folder
 
-__all__ = ["FILE", "gather", "write_report"]
+__all__ = ["FILE", "gather", "put", "write_report"]
 
 
 def write_report(study: Study, path: Path | None = None) -> Path:
@@ -38,7 +38,14 @@ def write_report(study: Study, path: Path | None = None) -> Path:
     from nas.report.page import render
 
     target = study.folder / FILE if path is None else Path(path)
-    text = render(gather(study))
+    put(target, render(gather(study)))
+    return target
+
+
+def put(target: Path, text: str) -> None:
+    """Write a page whole or not at all; see `write_report`."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name a file with --out")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -55,4 +62,3 @@ def write_report(study: Study, path: Path | None = None) -> Path:
     except BaseException:  # a second Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
-    return target

@@ -21,6 +21,7 @@ from nas.finals import compare, mean_interval, sample
 from nas.records import BESIDE_ROLES, ShapeValue, canonical_json
 from nas.report.clock import Clock, busy_seconds
 from nas.report.comparable import warnings_of
+from nas.report.shapes import shape_fact
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.study import Study
@@ -54,6 +55,7 @@ class Winner:
     shape: Mapping[str, ShapeValue]
     params: int | None
     is_reference: bool
+    drawing: Mapping[str, Any]  # what is drawn of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +236,7 @@ def _winner(study: Study, search: Sequence[CandidateRow], winner_id: str | None)
         shape=dict(row.shape),
         params=row.params,
         is_reference=row.architecture_id == reference,
+        drawing=shape_fact(row),
     )
 
 
