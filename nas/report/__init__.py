@@ -3,7 +3,9 @@
 The way is one direction. `facts` reads a study into one plain record (`material` is what was read,
 `clock` its time, `shapes` its shapes, `candidates`, `outcome`, `analysis` and `running` the parts
 of the record), `figures` makes plots of the record, `drawing` draws shapes, and `page` writes all
-of it as HTML. Nothing but the record reaches the page: equal records give equal bytes.
+of it as HTML. Nothing but the record reaches the page: equal records give equal bytes. `comparison`
+puts several searches side by side (`comparable` says what does not compare), and `compare_page`
+writes that.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _check(studies: Sequence[Study]) -> None:
         raise InputError(f"compare: got {len(studies)} study, expected two or more")
     seen = set()
     for study in studies:
-        place = (study.database, study.name)
+        place = (Path(study.database).resolve(), study.name)
         if place in seen:
             raise InputError(f"compare: study '{study.name}' is given twice; name different ones")
         seen.add(place)

@@ -8,6 +8,8 @@ from made_studies import BEGAN, change_metric, make_study
 from nas.errors import InputError, NotFoundError
 from nas.report.comparison import best_at, compare_studies
 
+pytestmark = pytest.mark.slow  # a dozen studies; `tests/cli/test_compare.py` asks the same in short
+
 FEW = {"candidates": 8, "seeds": 2}
 
 
