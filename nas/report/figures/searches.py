@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLOURS = ("point", "best", "reference", "shared", "second")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 DASHES = ("solid", "dash", "dot")
-BAND, THIN = 0.18, 0.45  # opacity of a range, and of the single searches in it
+BAND, THIN = "38", 0.5  # how opaque a range is, of ff, and the single searches in it
 ROW = 34  # pixels of a row of the finals
 
 
@@ -50,31 +50,30 @@ def progress(found: Comparison) -> Plot:
 def _lines(group: Group, at: int, per: float) -> list[Trace]:
     """Return what is drawn of a group, whose entry in the legend shows and hides all of it."""
     style = {"legendgroup": str(at), **_style(at)}
+    runs = [run for run in group.runs if run.best_so_far]
     if len(group.runs) == 1:
-        return [_line(run, group.label, per, style) for run in group.runs if run.best_so_far]
-    traces = [
-        _line(run, run.name, per, style | {"width": 1}) | {"opacity": THIN, "showlegend": False}
-        for run in group.runs
-        if run.best_so_far
+        return [_line(run, group.label, per, style) for run in runs]
+    single = {"opacity": THIN, "showlegend": False}
+    traces = [_line(run, run.name, per, style | {"width": 1}) | single for run in runs]
+    if not group.band:
+        return traces
+    x = [point[0] / per for point in group.band]
+    words = [
+        f"<b>{escape(group.label)}</b><br>median {measure(m)}, {measure(a)} to {measure(b)} "
+        f"after {duration(t)}"
+        for t, m, a, b in group.band
     ]
-    if group.band:
-        x = [point[0] / per for point in group.band]
-        low = [point[2] for point in group.band]
-        high = [point[3] for point in group.band]
-        edge = {"showlegend": False, "width": 0, **style}
-        traces.append(line(x, low, "", style["colour"], **_without_colour(edge)))
-        traces.append(
-            line(x, high, "", style["colour"], **_without_colour(edge))
-            | {"fill": "tonexty", "fillcolor": f"@{style['colour']}", "opacity": BAND}
-        )
-        median = [point[1] for point in group.band]
-        words = [
-            f"<b>{escape(group.label)}</b><br>median {measure(m)}, {measure(a)} to {measure(b)} "
-            f"after {duration(t)}"
-            for t, m, a, b in group.band
-        ]
-        traces.append(_stepped(x, median, group.label, words, style))
-    return traces
+    median = [point[1] for point in group.band]
+    return [*_band(group, x, style), *traces, _stepped(x, median, group.label, words, style)]
+
+
+def _band(group: Group, x: Sequence[float], style: dict[str, Any]) -> list[Trace]:
+    """Return the range of a group as two lines that are not seen and the ground between them."""
+    edge = _without_colour(style) | {"showlegend": False, "width": 0}
+    low, high = (
+        line(x, [point[at] for point in group.band], "", style["colour"], **edge) for at in (2, 3)
+    )
+    return [low, high | {"fill": "tonexty", "fillcolor": f"@{style['colour']}~{BAND}"}]
 
 
 def _line(run: Run, name: str, per: float, style: dict[str, Any]) -> Trace:
@@ -116,9 +115,7 @@ def finals(found: Comparison, metric: str) -> Plot:
     return Plot(
         title=title,
         caption="Means over fresh seeds with their 95 % intervals; crosses are single values. "
-        + found.verdict[:1].upper()
-        + found.verdict[1:]
-        + ".",
+        f"In short: {found.verdict}.",
         alt=f"{title} over fresh seeds: {said}.",
         data=traces,
         layout=layout(
