@@ -42,7 +42,11 @@ def compare(
     ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Put searches side by side: best so far against time, finals, budget, winners' shapes."""
+    """Put searches side by side, here and on a page.
+
+    Shown are the best so far against time, the finals, the budget and the winners' shapes, and what
+    of it does not compare. Searches that differ only in their seed are taken together.
+    """
     from nas.report.comparison import compare_studies
 
     found = compare_studies([find_study(name)[0] for name in studies])
