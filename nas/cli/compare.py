@@ -25,7 +25,7 @@ def compare(
     studies: Annotated[
         list[str],
         typer.Argument(
-            metavar="STUDY STUDY...",
+            metavar="STUDY",
             help="Two searches or more: names in ./studies, folders or database URLs.",
             show_default=False,
         ),
