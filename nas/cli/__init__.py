@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
+from nas.cli.compare import compare
 from nas.cli.db import db
 from nas.cli.enqueue import enqueue
 from nas.cli.export import export
@@ -38,6 +39,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (trials, "nas trials quickstart --where 'params < 1e5' --sort val_loss"),
     (best, "nas best quickstart --max-params 100000"),
     (show, "nas show quickstart 17"),
+    (compare, "nas compare quickstart other"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (predict, "nas predict mystudy 'a text' 'another one'"),

@@ -42,23 +42,45 @@ def render(facts: Mapping[str, Any]) -> str:
         "shapes": shapes,
         "themes": THEMES,
     }
-    content = embedded_json(facts)
     winner = facts["result"]["winner"]
-    template = _environment().get_template("page.html.j2")
+    return filled(
+        "page.html.j2",
+        facts=facts,
+        plots=plots,
+        drawn=drawn,
+        js="report.js",
+        shape=None if winner is None else shapes[_architecture(facts, winner)],
+        reference=_reference_shape(facts, shapes),
+        version=facts["provenance"]["versions"].get("transformer-nas", ""),
+        cost=cost_words(facts),
+    )
+
+
+def filled(
+    name: str, *, facts: Mapping[str, Any], drawn: Mapping[str, Any], js: str, **more: Any
+) -> str:
+    """Return a page of ours from its template.
+
+    Args:
+        name: The template.
+        facts: What the page is drawn from; it is embedded, and known to the template.
+        drawn: `figures`, `shapes` and `themes`, for the page's scripts.
+        js: The page's own script, which follows `page.js`.
+        more: What else the template knows.
+    """
+    content = embedded_json(facts)
+    template = _environment().get_template(name)
     return str(
         template.render(
             facts=facts,
-            plots=plots,
             themes=THEMES,
-            shape=None if winner is None else shapes[_architecture(facts, winner)],
-            reference=_reference_shape(facts, shapes),
             facts_json=content,
             drawn=packed(json.dumps(drawn, separators=(",", ":"), allow_nan=False)),
             plotly=packed_plotly(),
             css=_asset("report.css"),
-            js=_asset("report.js"),
+            js=_asset("page.js") + _asset(js),
             nonce=hashlib.sha256(content.encode()).hexdigest()[:32],
-            cost=cost_words(facts),
+            **more,
         )
     )
 
