@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.report.figures.plot import Facts, Plot, axis, layout
+from nas.report.figures.plot import Facts, Plot, axis, layout, legend
 from nas.report.running import PARTS
 from nas.wording import count, duration, several
 
@@ -54,6 +54,7 @@ def cost(facts: Facts) -> Plot:
         layout=layout(
             height=260,
             barmode="stack",
+            legend=legend(traceorder="normal"),
             xaxis=axis(f"{unit} of all workers together", rangemode="tozero"),
             yaxis=axis(categoryorder="array", categoryarray=["waiting and other", *rows[::-1]]),
         ),

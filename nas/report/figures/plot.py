@@ -59,18 +59,17 @@ def layout(*, height: int = HEIGHT, **more: Any) -> dict[str, Any]:
             "font": {"family": FONT, "size": 13, "color": "@text"},
             "align": "left",
         },
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "bgcolor": "rgba(0,0,0,0)",
-        },
+        "legend": legend(),
         "xaxis": axis(),
         "yaxis": axis(),
     }
     return base | more
+
+
+def legend(**more: Any) -> dict[str, Any]:
+    """Return a legend above the plot, side by side where there is room."""
+    above = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    return {"orientation": "h", "bgcolor": "rgba(0,0,0,0)", **above, **more}
 
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
