@@ -144,6 +144,7 @@ async function nasReport() {
       drawn = JSON.parse(await unpacked("drawn"));
       performance.mark("nas-interactive");
     }
+    for (const one of document.querySelectorAll(".later")) one.classList.remove("later");
     root.dataset.ready = "yes";
   } catch (error) {
     const trouble = document.getElementById("trouble");
