@@ -65,7 +65,8 @@ class Server:
         request = urllib.request.Request(self.root + path, method=method, headers=headers)
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(request, timeout=30)
-        return error.value.code == 403
+        with error.value as answer:
+            return answer.code == 403
 
     def listens_on(self):
         """The addresses, as the system writes them, on which something listens at its port."""
