@@ -103,9 +103,9 @@ def test_blocks_run_in_order(folder):
         assert written.strip(), block.code
         if block.name == "small":
             answers.append(set(re.findall(r"\b[0-9a-f]{12}\b", written)))
-    assert len(answers) == 4
+    assert len(answers) == 2
     assert answers[0]
-    assert all(answer == answers[0] for answer in answers), "four ways, one answer"
+    assert answers[0] == answers[1], "two ways, one answer; four are in test_examples"
 
 
 @pytest.mark.slow  # TensorFlow alone takes seconds to import
