@@ -1,4 +1,4 @@
-"""Ask one question of a study four ways: which candidates under 150,000 parameters are best?
+"""Ask one question of a study four ways: which candidates under 200,000 parameters are best?
 
     python examples/06_query.py [STUDY]
 
@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 import nas
 
 SMALL = Path(__file__).with_name("small.yaml")
-LIMIT = 150_000
+LIMIT = 200_000
 SQL = """
 SELECT candidate_id, params, val_loss, n_layer, d_model, n_head, d_ff FROM nas_leaderboard
 WHERE study = :study AND role = 'search' AND state = 'complete' AND params < :limit
@@ -27,10 +27,10 @@ ORDER BY val_loss LIMIT 3
 def main() -> None:
     study = nas.open_study(sys.argv[1]) if len(sys.argv) > 1 else nas.search(SMALL)
 
-    print("Command line: nas trials STUDY --where ... --format csv", flush=True)
+    print("Command line: nas trials STUDY --where ...", flush=True)
     where = f"params < {LIMIT} and state == 'complete'"
     command = ["trials", str(study.folder), "--where", where, "--role", "search", "--limit", "3"]
-    subprocess.run([sys.executable, "-m", "nas", *command, "--format", "csv"], check=True)
+    subprocess.run([sys.executable, "-m", "nas", *command], check=True)
 
     print("\nPython: study.trials(...)")
     for row in study.trials(where, role="search", limit=3):

@@ -28,7 +28,7 @@ def main() -> None:
             "space": str(SPACE),
             "task.data": data,
             "per_candidate": {"tokens": 20_000},
-            "stop": {"candidates": 6, "minutes": 0.75},
+            "stop": {"candidates": 6},
             "finalists": {"top": 1, "seeds": 1},
         },
         trust=True,
@@ -36,8 +36,8 @@ def main() -> None:
 
     print("val_loss  parameters  layers, of them side by side")
     for row in study.trials("state == 'complete'", role="search"):
-        layers, parallel = row.shape["n_layer"], row.shape.get("n_parallel", 0)
-        print(f"{row.metrics['val_loss']:8.4f}  {row.params:10,}  {layers}, {parallel}")
+        layers, serial = row.shape["n_layer"], row.shape["n_serial"]
+        print(f"{row.metrics['val_loss']:8.4f}  {row.params:10,}  {layers}, {layers - serial}")
 
     model = nas.load(study, trust=True)
     print(f"\n{model}\n{model.generate('The ', max_new_tokens=80, temperature=0.8, seed=0)}")

@@ -35,8 +35,8 @@ def main() -> None:
         overrides={
             "task": {"name": "own.task:Forecasting", "data": data, "levels": 64},
             "objectives": ["val_error"],
-            "per_candidate": {"tokens": 60_000},
-            "stop": {"candidates": 6, "minutes": 0.75},
+            "per_candidate": {"tokens": 40_000},
+            "stop": {"candidates": 6},
             "finalists": {"top": 1, "seeds": 1},
         },
     )

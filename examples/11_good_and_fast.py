@@ -21,10 +21,10 @@ def main() -> None:
             "task.data": data,
             "objectives": ["val_loss", "latency_ms"],
             "latency": {"phase": "decode", "batch": 1, "context": 64, "device": "cpu"},
-            "per_candidate": {"tokens": 30_000},
-            "stop": {"candidates": 10, "minutes": 0.75},
+            "per_candidate": {"tokens": 20_000},
+            "stop": {"candidates": 8},
             "finalists": {"top": 1, "seeds": 1},
-            "keep": 10,  # so that any of them can be loaded
+            "keep": 8,  # so that any of them can be loaded
         },
     )
 

@@ -1,9 +1,9 @@
-"""A family outside nas: GPT-2 whose last layers run attention and feed-forward side by side.
+"""A family outside nas: GPT-2 whose upper layers run attention and feed-forward side by side.
 
-Named `own.family:ParallelShape` in parallel.yaml, where `n_parallel` is a dimension as any other:
-the search says how many such layers are good. A family is two classes: the shape, which is known
-without torch, and the module. GPT-2's are the base here; `nas.families.Shape` and `Network` say
-what a family without a base has to offer.
+Named `own.family:ParallelShape` in parallel.yaml, where `n_serial` is a dimension as any other: the
+search says how many layers are better left as they were. A family is two classes: the shape, which
+is known without torch, and the module. GPT-2's are the base here; `nas.families.Shape` and
+`Network` say what a family without a base has to offer.
 
 Source of side-by-side layers: Wang and Komatsuzaki, "GPT-J-6B", 2021.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from nas.errors import ShapeError
@@ -26,33 +27,35 @@ class ParallelShape(Gpt2Shape):
     """GPT-2's fields and one more.
 
     Attributes:
-        n_parallel: So many layers, the last ones, run both halves side by side.
+        n_serial: So many layers, the first ones, are GPT-2's; those above run both halves side by
+            side.
     """
 
-    n_parallel: int = 0
+    n_serial: int
 
     family: ClassVar[str] = "own.family:ParallelShape"
     module: ClassVar[str] = "own.family:ParallelGpt2"
-    limits: ClassVar[Mapping[str, int]] = {**Gpt2Shape.limits, "n_parallel": 256}
-    description: ClassVar[str] = "GPT-2, the last layers' halves side by side"
+    limits: ClassVar[Mapping[str, int]] = {**Gpt2Shape.limits, "n_serial": 256}
+    description: ClassVar[str] = "GPT-2, the upper layers' halves side by side"
 
     def __post_init__(self) -> None:
         Gpt2Shape.__post_init__(self)
-        if type(self.n_parallel) is not int or not 0 <= self.n_parallel <= self.n_layer:
+        self._check_count("n_serial")
+        if self.n_serial > self.n_layer:
             raise ShapeError(
-                f"{self.family}: n_parallel: got {self.n_parallel!r}, expected 0 to {self.n_layer}"
+                f"{self.family}: n_serial: got {self.n_serial}, expected n_layer {self.n_layer} at "
+                "most"
             )
 
     def canonical(self) -> dict[str, ShapeValue]:
-        """Return the fields; one at its default is left out, so that ids stay when it is added."""
-        own = {"n_parallel": self.n_parallel} if self.n_parallel else {}
-        return {**Gpt2Shape.canonical(self), **own}
+        """Return the fields; they decide the architecture's id."""
+        return {**Gpt2Shape.canonical(self), "n_serial": self.n_serial}
 
     @classmethod
     def valid(cls, fields: Mapping[str, Any]) -> Any:
         """Say which shapes are valid, of numbers or whole arrays: others are never proposed."""
         divides = fields["d_model"] % fields["n_head"] == 0
-        return divides & (fields["n_parallel"] <= fields["n_layer"])
+        return divides & (fields["n_serial"] <= fields["n_layer"])
 
     @classmethod
     def cost(
@@ -60,8 +63,9 @@ class ParallelShape(Gpt2Shape):
     ) -> dict[str, Any]:
         """Return GPT-2's cost without the second norm of each side-by-side layer."""
         found = Gpt2Shape.cost(fields, spec, context=context, batch=batch)
-        saved = fields["n_parallel"] * context * batch * (2 * fields["d_model"] + 2)
-        weights = fields["n_parallel"] * 2 * fields["d_model"]
+        parallel = np.maximum(fields["n_layer"] - fields["n_serial"], 0)
+        saved = parallel * context * batch * (2 * fields["d_model"] + 2)
+        weights = parallel * 2 * fields["d_model"]
         memory = found["train_memory_bytes"] - 16 * weights - 4 * saved
         counts = {name: found[name] - weights for name in ("params", "non_embedding_params")}
         return {**found, **counts, "train_memory_bytes": memory}
@@ -96,9 +100,9 @@ class ParallelBlock(Block):
 
 
 class ParallelGpt2(Gpt2):
-    """The network: the last `n_parallel` of GPT-2's blocks are replaced."""
+    """The network: GPT-2's blocks from the `n_serial`-th on are replaced."""
 
     def __init__(self, shape: ParallelShape, spec: TaskSpec) -> None:
         super().__init__(shape, spec)
-        for layer in range(shape.n_layer - shape.n_parallel, shape.n_layer):
+        for layer in range(shape.n_serial, shape.n_layer):
             self.transformer.h[layer] = ParallelBlock(shape)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.data import DataRequest, Option, PreparedData
+from nas.data import DataRequest, Option, PreparedData, bpe
 from nas.data.prepared import Draft, prepare_once
 from nas.data.request import WHOLE
 from nas.data.sources import local_path, signature
@@ -99,6 +99,7 @@ def _draft(request: DataRequest) -> Draft:
     ids = np.searchsorted(edges, series).astype("<u2")
     parts = {f"{name}.ids": ids[part] for name, part in cut.items()}
     counts = {name: len(ids[part]) for name, part in cut.items()}
+    words = bpe.word_tokenizer([str(level) for level in range(levels)], ())
     return Draft(
         spec=TaskSpec(
             task=Forecasting.name,
@@ -110,5 +111,6 @@ def _draft(request: DataRequest) -> Draft:
         examples=counts,
         tokens=counts,
         arrays={**parts, "middles": np.quantile(train, (np.arange(levels) + 0.5) / levels)},
-        files={},
+        files=bpe.tokenizer_files(request, words),  # a model folder holds what reads its inputs
+        tokenizer=f"{levels} levels",
     )
