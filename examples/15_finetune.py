@@ -3,7 +3,7 @@
     python examples/15_finetune.py [TEXT_FILE_OR_FOLDER] [STUDY_OR_MODEL_FOLDER]
 
 By default a model of Python's reference (examples/small.yaml, half a minute the first time) goes
-on with the source code of nas itself. The result stays in ./tuned and is shown again by the next
+on with some source code of nas itself. The result stays in ./tuned and is shown again by the next
 run; delete the folder to train anew.
 """
 
@@ -17,9 +17,9 @@ OUT = Path("tuned")
 
 
 def main() -> None:
-    data = sys.argv[1] if len(sys.argv) > 1 else str(Path(nas.__file__).parent)
+    data = sys.argv[1] if len(sys.argv) > 1 else str(Path(nas.__file__).parent / "driver")
     base = nas.load(sys.argv[2] if len(sys.argv) > 2 else nas.search(SMALL))
-    tuned = nas.load(OUT) if OUT.exists() else nas.finetune(base, data, tokens=60_000, out=OUT)
+    tuned = nas.load(OUT) if OUT.exists() else nas.finetune(base, data, tokens=40_000, out=OUT)
 
     before, after = tuned.metrics["val_before"], tuned.metrics["val"]
     print(
