@@ -13,15 +13,15 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # The README's table, top row first.
 LAYERS = (
     {"errors"},
-    {"device", "plugins", "records", "shipped", "yaml_strict"},
+    {"device", "plugins", "records", "shipped", "wording", "yaml_strict"},
     {"families", "data", "decoding"},
     {"tasks", "artifact", "generation", "inputs", "measure"},
     {"space", "training", "store", "predicting"},
-    {"config", "worker", "strategies"},
+    {"config", "finals", "worker", "strategies"},
     {"executors", "model", "keras", "places"},
     {"study"},
     {"loading"},
-    {"exporters"},
+    {"exporters", "report"},
     {"driver", "finetuning"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from nas.cli import terminal
 from nas.cli.choosing import shown_path, study_name
 from nas.cli.tables import show_pairs, show_table
-from nas.cli.wording import amount_words, count, duration, measure, several, shape_words
+from nas.wording import (
+    amount_words,
+    comparison_words,
+    count,
+    duration,
+    front_words,
+    measure,
+    several,
+    shape_words,
+)
 
 if TYPE_CHECKING:
     from nas.store.ranking import FinalistGroup
@@ -116,7 +125,7 @@ def group_cells(name: str, group: FinalistGroup, metrics: Sequence[str]) -> dict
     """Return the cells of one shape that was trained from several seeds."""
     from dataclasses import asdict
 
-    from nas.driver.finalists import sample
+    from nas.finals import sample
 
     samples = {metric: sample(group.values(metric)) for metric in metrics}
     found = {metric: asdict(one) for metric, one in samples.items() if one is not None}
@@ -138,16 +147,6 @@ def _show_comparison(summary: Mapping[str, Any]) -> None:
         terminal.say("\nwinner against the reference")
         for metric, found in summary["against_reference"].items():
             terminal.say(f"  {metric}: {comparison_words(found)}")
-
-
-def comparison_words(found: Mapping[str, Any]) -> str:
-    """Return a comparison in words; what seeds cannot tell apart is called a tie."""
-    difference = f"{found['difference']:+.4f}"
-    if found["interval"] is None:
-        return f"{difference}, a tie: one seed says nothing of the spread"
-    low, high = found["interval"]
-    verdict = "a tie" if found["tie"] else "beyond the spread of seeds"
-    return f"{difference} (95 % interval {low:+.4f} to {high:+.4f}), {verdict}"
 
 
 def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[CandidateRow]) -> None:
@@ -185,12 +184,6 @@ def _show_front(study: Study, summary: Mapping[str, Any], rows: Sequence[Candida
     terminal.say(front_words(front))
 
 
-def front_words(front: Mapping[str, Any]) -> str:
-    """Return a front's hypervolume in words, and from which point it is measured."""
-    point = ", ".join(f"{name} {value:.4g}" for name, value in front["reference_point"].items())
-    return f"hypervolume {front['hypervolume']:.4g} from {point}"
-
-
 def _show_latency(summary: Mapping[str, Any]) -> None:
     found = summary.get("latency")
     if found:
@@ -202,13 +195,16 @@ def _show_latency(summary: Mapping[str, Any]) -> None:
 
 
 def _show_places(study: Study) -> None:
-    best, file = study.best(), study.folder / "study.db"
+    from nas.report import FILE
+
+    best, file, report = study.best(), study.folder / "study.db", study.folder / FILE
     terminal.say()
     show_pairs(
         {
             "folder": shown_path(study.folder),
             "database": shown_path(file) if file.exists() else study.database,
             "model": shown_path(study.folder / best.model_path) if best.model_path else None,
+            "report": shown_path(report) if report.exists() else None,
         }
     )
 

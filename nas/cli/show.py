@@ -151,8 +151,8 @@ def _show_measured(evaluations: Sequence[EvaluationRow]) -> None:
 
 def _show_front(study: Study, row: CandidateRow) -> None:
     """Say of several objectives whether any candidate beats this one in all, and the volume."""
-    from nas.cli.result import front_words
     from nas.store.hypervolume import front_summary
+    from nas.wording import front_words
 
     rows = study.trials() if len(study.objectives) > 1 else []
     front = front_summary(rows, study.objectives) if rows else None

@@ -13,11 +13,10 @@ import sys
 
 import typer
 
-# What moves the cursor, rings, switches or reorders: ASCII's and ISO 8859's control characters but
-# newline and tab, the marks that turn the direction of text, and line separators.
-_CONTROLS = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
-_CONTROL = re.compile(f"[{_CONTROLS}]")
-_CONTROL_OR_STYLE = re.compile(f"(?P<style>\\x1b\\[[0-9;]*m)|[{_CONTROLS}]")
+from nas.wording import CONTROLS, written_out
+from nas.wording import visible as visible
+
+_CONTROL_OR_STYLE = re.compile(f"(?P<style>\\x1b\\[[0-9;]*m)|[{CONTROLS}]")
 
 
 def prepare() -> None:
@@ -53,26 +52,13 @@ def symbol(nice: str, ascii_text: str) -> str:
     return nice
 
 
-def visible(text: str) -> str:
-    """Return a text with its control characters written out as escapes, harmless and to be seen.
-
-    What stands in data, files and databases may otherwise clear the screen, write over lines or
-    turn their order around.
-    """
-    return _CONTROL.sub(_written_out, text)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
-
-
 def say(text: str = "") -> None:
     """Write lines to standard output; of control characters only our own styles act."""
     typer.echo(_CONTROL_OR_STYLE.sub(_but_styles, text), color=coloured())
 
 
 def _but_styles(found: re.Match[str]) -> str:
-    return found[0] if found["style"] else _written_out(found)
+    return found[0] if found["style"] else written_out(found)
 
 
 def exact(text: str) -> None:

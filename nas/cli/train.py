@@ -103,8 +103,9 @@ def _train_own(study: Study, how: str, settings: list[str], *, quiet: bool) -> N
 
 
 def _show_own(study: Study, result: OwnResult) -> None:
-    from nas.cli.result import comparison_words, group_cells
+    from nas.cli.result import group_cells
     from nas.cli.tables import show_table
+    from nas.wording import comparison_words
 
     groups = {"own": result.group, **result.rivals}
     metrics = [study.objectives[0], study.objectives[0].replace("val_", "test_")]

@@ -11,9 +11,9 @@ from nas.config import check_code, config_from_plain
 from nas.driver.bench import Bench
 from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
-from nas.driver.finalists import Comparison, compare
 from nas.driver.opening import recipe_of
 from nas.errors import InputError, ShapeError
+from nas.finals import Comparison, compare
 from nas.records import Architecture, Candidate, Recipe
 from nas.space import BoundSpace, named_shape, space_of_study
 from nas.store import ranking

@@ -8,11 +8,11 @@ from typing import Any
 
 from nas.driver.budgets import amounts_of
 from nas.driver.events import Listener
-from nas.driver.finalists import summarise
 from nas.driver.latency import confirm
 from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.executors import Executor
+from nas.finals import summarise
 from nas.records import BESIDE_ROLES
 from nas.store import ranking
 from nas.store.hypervolume import front_summary
@@ -54,7 +54,7 @@ class SearchResult:
     def summary(
         self, executor: Executor, fidelity: Sequence[Fidelity], listener: Listener
     ) -> dict[str, Any]:
-        """Return the result (see `finalists.summarise`) with the front and what rungs were worth.
+        """Return the result (see `finals.summarise`) with the front and what rungs were worth.
 
         Args:
             executor: Measures the winner where there is a limit on latency; runs nothing now.

@@ -72,7 +72,7 @@ class Driver:
         """Search until a limit is reached, then hold the finals.
 
         Returns:
-            The result (see `finalists.summarise`).
+            The result (see `finals.summarise`).
 
         Raises:
             SearchInterrupted: If the user asked to stop; everything is kept.

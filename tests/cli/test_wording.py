@@ -3,9 +3,9 @@
 import pytest
 
 from nas.cli.curve import curve_lines
-from nas.cli.result import comparison_words
 from nas.cli.tables import show_pairs, show_table
 from nas.cli.wording import cell, count, duration, measure, shape_words, size
+from nas.wording import comparison_words
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 import nas
-from nas.driver.finalists import compare
+from nas.finals import compare
 
 
 def test_the_reference_under_other_seeds_ties_with_itself(configure):
