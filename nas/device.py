@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")  # that a model's weights can be held in
+DEVICE_NAME = r"auto|cpu|mps|cuda(:\d{1,3})?"  # names that could be one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +30,7 @@ def check_device_name(name: str) -> str:
     Raises:
         DeviceError: If it is not auto, cpu, cuda, cuda:N or mps.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
+    if not re.fullmatch(DEVICE_NAME, name):
         raise DeviceError(f"unknown device '{name}'; choose auto, cpu, cuda, cuda:N or mps")
     return name
 

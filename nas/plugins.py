@@ -17,7 +17,13 @@ from typing import Any
 from nas.errors import NotFoundError, UntrustedError, nearest
 
 # What every class of a kind has, which tells it from whatever else a user's import string names.
-MARKS = {"family": "cost", "task": "evaluate", "strategy": "propose", "executor": "submit"}
+MARKS = {
+    "family": "cost",
+    "task": "evaluate",
+    "strategy": "propose",
+    "executor": "submit",
+    "logger": "finish",
+}
 
 # Names of the user's own that may be imported. Global, as imports are: what may be imported once
 # in a process has run there.

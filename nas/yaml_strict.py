@@ -149,6 +149,16 @@ class Reader:
             self.fail(key, f"got '{got}', expected {expected}{nearest(got, known)}")
         return got
 
+    def optional_integer(self, key: str, *, minimum: int) -> int | None:
+        """Return an integer of at least `minimum`; None if it is left out or null."""
+        given = self.value(key, default=None)
+        return None if given is None else self.integer(key, minimum=minimum)
+
+    def optional_number(self, key: str, *, minimum: float) -> float | None:
+        """Return a number of at least `minimum`; None if it is left out or null."""
+        given = self.value(key, default=None)
+        return None if given is None else self.number(key, minimum=minimum)
+
     def boolean(self, key: str | int, *, default: bool | None = None) -> bool:
         """Return true or false."""
         got = self.value(key, expected="true or false", default=... if default is None else default)

@@ -15,14 +15,15 @@ LAYERS = (
     {"errors"},
     {"device", "plugins", "records", "shipped", "wording", "yaml_strict"},
     {"families", "data", "decoding"},
-    {"tasks", "artifact", "generation", "inputs", "measure"},
+    {"tasks", "artifact", "generation", "inputs", "loggers", "measure"},
     {"space", "training", "store", "predicting"},
     {"config", "finals", "worker", "strategies"},
     {"executors", "model", "keras", "places"},
-    {"study"},
+    {"schemas", "study"},
     {"loading"},
     {"exporters", "report"},
     {"driver", "finetuning"},
+    {"doctor", "proposal"},
     {"cli"},
     {"nas", "__main__"},  # public names, each imported when it is first used; `python -m nas`
 )

@@ -16,31 +16,39 @@ import typer
 
 from nas.cli import terminal
 from nas.cli.compare import compare
+from nas.cli.dashboard import dashboard
 from nas.cli.db import db
+from nas.cli.doctor import doctor
 from nas.cli.enqueue import enqueue
 from nas.cli.export import export
 from nas.cli.finetune import finetune
 from nas.cli.generate import generate
+from nas.cli.init import init
 from nas.cli.predict import predict
 from nas.cli.profile import profile
 from nas.cli.report import report
 from nas.cli.rm import rm
+from nas.cli.schema import schema
 from nas.cli.search import search
 from nas.cli.secrets import refuse_passwords
 from nas.cli.show import show
 from nas.cli.spaces import families, spaces, tasks
 from nas.cli.train import train
 from nas.cli.trials import best, trials
+from nas.cli.watch import watch
 from nas.errors import INTERRUPTED, NasError
 
 # Each command with an example for its help.
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (init, "nas init reviews.csv --minutes 10"),
     (search, "nas search --data notes.txt --minutes 10"),
+    (watch, "nas watch mystudy"),
     (trials, "nas trials quickstart --where 'params < 1e5' --sort val_loss"),
     (best, "nas best quickstart --max-params 100000"),
     (show, "nas show quickstart 17"),
     (compare, "nas compare quickstart other"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
+    (dashboard, "nas dashboard quickstart --port 8080"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (predict, "nas predict mystudy 'a text' 'another one'"),
     (finetune, "nas finetune mystudy --data more.csv --out tuned"),
@@ -51,6 +59,8 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (spaces, "nas spaces llama_small --context 128"),
     (families, "nas families --format json"),
     (tasks, "nas tasks"),
+    (doctor, "nas doctor"),
+    (schema, "nas schema study"),
     (db, "nas db check quickstart"),
     (rm, "nas rm quickstart"),
 )

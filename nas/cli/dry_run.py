@@ -6,8 +6,6 @@ Nothing is kept: data is prepared in a temporary folder, and no study is made.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,53 +14,14 @@ import numpy as np
 from nas.cli import terminal
 from nas.cli.tables import show_pairs
 from nas.cli.wording import budget_words, count, duration, several, size
-from nas.driver.beginning import timed
-from nas.driver.budgets import rungs_for
 from nas.driver.disk import disk_need, free_bytes
-from nas.driver.opening import (
-    WORKER_THREADS,
-    eval_tokens,
-    first_rungs,
-    recipe_of,
-    slots_of,
-    spec_of,
-    typical_shape,
-)
-from nas.driver.pace import Pace
-from nas.driver.warm import results_of_other
-from nas.executors import make_executor
+from nas.driver.estimate import Estimate, Plan, estimate, plan_search
 from nas.places import holds_study
-from nas.records import Candidate, Job, Numerics
-from nas.space import BoundSpace
 from nas.space.rated import FACTORS
 from nas.study import studies_folder
-from nas.tasks import task_class
 
 if TYPE_CHECKING:
     from nas.config import StudyConfig
-    from nas.data import PreparedData
-
-DRAWS = 200  # shapes whose mean cost stands for a candidate's
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What was looked at before anything is estimated."""
-
-    config: StudyConfig
-    space: BoundSpace
-    prepared: PreparedData
-    described: dict[str, Any]
-    slots: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """What a candidate takes."""
-
-    numerics: Numerics
-    seconds: float  # alone on a worker, the mean over shapes
-    tokens: int  # of the reference
 
 
 def show_estimate(config: StudyConfig) -> None:
@@ -73,28 +32,14 @@ def show_estimate(config: StudyConfig) -> None:
     """
     rng = np.random.default_rng(config.seed)
     with tempfile.TemporaryDirectory(prefix="nas-") as folder:
-        plan = _plan(config, Path(folder) / "data", rng)
+        plan = plan_search(config, Path(folder) / "data")
+        described = plan.space.describe(rng)
         _show_existing(config)
-        show_pairs(_space_pairs(plan.described))
+        show_pairs(_space_pairs(described))
         terminal.say("timing a few steps of one shape...")
-        estimate = _estimate(plan, rng)
-        pairs = _cost_pairs(plan, estimate)
+        found = estimate(plan, rng)
+        pairs = _cost_pairs(plan, described, found)
     show_pairs(pairs)
-
-
-def _plan(config: StudyConfig, folder: Path, rng: np.random.Generator) -> Plan:
-    task = task_class(config.task.name)
-    context = config.recipe.context
-    prepared = task.prepare(config.request, folder)
-    space = config.space.bind(spec_of(config, prepared), context=context, batch=config.recipe.batch)
-    results_of_other(config, space)  # refuses what the search would
-    return Plan(
-        config=config,
-        space=space,
-        prepared=prepared,
-        described=space.describe(rng),
-        slots=slots_of(config),
-    )
 
 
 def _show_existing(config: StudyConfig) -> None:
@@ -112,87 +57,18 @@ def _space_pairs(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _estimate(plan: Plan, rng: np.random.Generator) -> Estimate:
-    from nas.worker import probe
-
-    config, space = plan.config, plan.space
-    shape = typical_shape(space, config.seed)
-    job = _job(plan, shape)
-    job = replace(job, numerics=probe(job))
-    columns = space.columns(shape)
-    pace = _pace(job, columns["train_flops_per_token"])
-    drawn = [space.columns(space.sample(rng)) for _ in range(DRAWS)]
-    step, speed = config.recipe.tokens_per_step, pace.flops_per_second
-    return Estimate(
-        numerics=job.numerics,
-        seconds=sum(_seconds(config, pace, job.eval_tokens, one) for one in drawn) / DRAWS,
-        tokens=rungs_for(config.budget, step, columns, speed)[-1],
-    )
-
-
-def _seconds(config: StudyConfig, pace: Pace, measured: int, columns: Mapping[str, float]) -> float:
-    """Return what training and measuring a shape takes."""
-    rungs = rungs_for(config.budget, config.recipe.tokens_per_step, columns, pace.flops_per_second)
-    # A measurement is a forward pass, a third of a training step's work.
-    read = rungs[-1] + len(rungs) * measured / 3
-    flops_per_token = columns["train_flops_per_token"]
-    found = pace.predict(tokens=round(read), flops_per_token=flops_per_token)
-    assert found is not None, "the pace has learned"
-    return found
-
-
-def _pace(job: Job, flops_per_token: float) -> Pace:
-    """Return the pace of this machine from a few steps of a job."""
-    executor = make_executor(
-        "inline", workers=1, threads=WORKER_THREADS, device=job.numerics.device, job_bytes=0
-    )
-    try:
-        tokens, seconds = timed(executor, job)
-    finally:
-        executor.close()
-    pace = Pace()
-    pace.learn(tokens=tokens, flops_per_token=flops_per_token, seconds=seconds)
-    return pace
-
-
-def _job(plan: Plan, shape: Any) -> Job:
-    config = plan.config
-    rungs = first_rungs(config, plan.space)
-    candidate = Candidate(
-        architecture=shape,
-        recipe=recipe_of(config, rungs),
-        seed=config.seed,
-        data_fingerprint=plan.prepared.info.fingerprint,
-    )
-    return Job(
-        study=config.name,
-        candidate=candidate,
-        task_spec=plan.space.spec,
-        data=str(plan.prepared.folder),
-        rungs=rungs,
-        rung=0,
-        numerics=Numerics(
-            device=config.device,
-            precision=config.recipe.precision,
-            attention="auto",
-            threads=WORKER_THREADS,
-        ),
-        eval_tokens=min(eval_tokens(rungs), plan.prepared.info.tokens["val"]),
-    )
-
-
-def _cost_pairs(plan: Plan, estimate: Estimate) -> dict[str, Any]:
-    config, numerics, each = plan.config, estimate.numerics, estimate.seconds
+def _cost_pairs(plan: Plan, described: dict[str, Any], found: Estimate) -> dict[str, Any]:
+    config, numerics, each = plan.config, found.numerics, found.seconds
     entrants = config.finalists.top + 1 if config.finalists.top else 0
     trainings = entrants * config.finalists.seeds
     finals = trainings * each / plan.slots
     return {
         "workers": f"{plan.slots} on {numerics.device}, {numerics.precision}",
-        "a candidate": f"about {duration(each)} for {budget_words(config.budget, estimate.tokens)}",
+        "a candidate": f"about {duration(each)} for {budget_words(config.budget, found.tokens)}",
         "candidates": f"about {3600 * plan.slots / each:.0f} an hour",
         "finals": f"at most {several(trainings, 'training')}, about {duration(finals)}",
         "disk": _disk_words(plan, each, finals),
-        "limits": _limit_words(plan, each, finals),
+        "limits": _limit_words(plan, described, each, finals),
     }
 
 
@@ -216,8 +92,8 @@ def _fitting(plan: Plan, each: float, finals: float) -> int | None:
     return max(1, int(left * plan.slots / each))
 
 
-def _limit_words(plan: Plan, each: float, finals: float) -> str:
-    stop, feasible = plan.config.stop, plan.described["feasible"]
+def _limit_words(plan: Plan, described: dict[str, Any], each: float, finals: float) -> str:
+    stop, feasible = plan.config.stop, described["feasible"]
     if feasible is not None and plan.config.recipe.search_rate:
         feasible *= len(FACTORS)
     known = [limit for limit in (stop.candidates, feasible) if limit is not None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import terminal
+from nas.cli import options, terminal
 from nas.cli.models import CandidateOption, DeviceOption, open_model
 from nas.cli.tables import show_table
 from nas.cli.trust import TrustOption
@@ -24,55 +24,21 @@ SECTIONS = ("task", "recipe", "split")  # of a study file, that --set may change
 
 
 def finetune(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="STUDY|FOLDER",
-            help="A study, whose best model is taken, or a model folder.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[
-        str,
-        typer.Option(
-            help="A file, a folder, or builtin:NAME, as for a search.", show_default=False
-        ),
-    ],
-    out: Annotated[str, typer.Option(help="The folder of the result.", show_default=False)],
-    epochs: Annotated[
-        float | None,
-        typer.Option(help="Passes over the data; 3 if no budget is given.", show_default=False),
-    ] = None,
-    examples: Annotated[
-        int | None, typer.Option(help="The budget in examples instead.", show_default=False)
-    ] = None,
-    tokens: Annotated[
-        int | None, typer.Option(help="The budget in tokens instead.", show_default=False)
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Base learning rate; gentle if left out.", show_default=False),
-    ] = None,
-    freeze_trunk: Annotated[
-        bool, typer.Option("--freeze-trunk", help="Only the head learns.")
-    ] = False,
-    head: Annotated[
-        str, typer.Option(help="auto: new for new classes; keep: the model's; or new.")
-    ] = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A line of a study file's task, recipe or split; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    model: options.TunedModelArgument,
+    data: options.NewDataOption,
+    out: options.OutOption,
+    epochs: options.EpochsOption = None,
+    examples: options.ExamplesOption = None,
+    tokens: options.TokensOption = None,
+    rate: options.RateOption = None,
+    freeze_trunk: options.FreezeOption = False,
+    head: options.HeadOption = "auto",
+    settings: options.TuningSettingsOption = None,
     seed: Annotated[int, typer.Option(help="Decides order and a new head.")] = 0,
     candidate: CandidateOption = None,
     device: DeviceOption = "auto",
     trust: TrustOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Train a model on with new data.
 

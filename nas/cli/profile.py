@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nas.cli import terminal
+from nas.cli import options, terminal
 from nas.cli.choosing import find_study
+from nas.cli.models import DeviceOption
 from nas.cli.tables import Format, FormatOption, show_json, show_pairs, show_rows, show_table
 from nas.cli.trust import TrustOption, check_study
 from nas.cli.wording import count, several, shape_words, size
@@ -44,58 +43,17 @@ class Subject:
 
 
 def profile(
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[STUDY|FOLDER]",
-            help="A study, whose best candidate it is, or a model folder; the newest study if "
-            "left out.",
-            show_default=False,
-        ),
-    ] = None,
-    candidate: Annotated[
-        str | None,
-        typer.Option(help="Of a study: this one, by id or number.", show_default=False),
-    ] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="A shape instead: the reference of this space, changed by --set.",
-            show_default=False,
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="A field of the shape.", show_default=False
-        ),
-    ] = None,
-    phase: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="prefill, decode or throughput; may be repeated; all if left out.",
-            show_default=False,
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Examples a pass: 1, for throughput 32, if left out.", show_default=False
-        ),
-    ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens: the model's context, of a shape 64.", show_default=False),
-    ] = None,
-    vocab_size: Annotated[int, typer.Option(min=1, help="With --space: tokens known.")] = 257,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Timed passes: at least 30 and 0.2 s if left out.", show_default=False
-        ),
-    ] = None,
+    what: options.ProfiledArgument = None,
+    candidate: options.ProfiledCandidateOption = None,
+    space: options.ProfiledSpaceOption = None,
+    settings: options.FieldsOption = None,
+    phase: options.PhaseOption = None,
+    batch: options.BatchOption = None,
+    context: options.ContextOption = None,
+    vocab_size: options.VocabularyOption = 257,
+    device: DeviceOption = "cpu",
+    threads: options.ThreadsOption = 1,
+    repeats: options.RepeatsOption = None,
     trust: TrustOption = False,
     form: FormatOption = Format.TABLE,
 ) -> None:

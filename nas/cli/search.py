@@ -4,128 +4,37 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from nas.cli import terminal
+from nas.cli import options, terminal
 from nas.errors import INTERRUPTED
 
 
 def search(
     context: typer.Context,
-    study: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[STUDY]",
-            help="A study file, a study's folder, the name of one in ./studies, or a shipped "
-            "name; if left out, the shipped one of the --task, or quickstart.",
-            show_default=False,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="What the study is called; with --data, named after it.", show_default=False
-        ),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="What is learned; see: nas tasks.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="A file, a folder, or builtin:NAME; which kinds depends on the task.",
-            show_default=False,
-        ),
-    ] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="The search space: a file or a name; see: nas spaces.", show_default=False
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="The shape to beat is that of this model: a model folder, ours or a stock one of "
-            "transformers. It is trained from nothing, as every candidate is.",
-            show_default=False,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, random, evolution, tpe, gp, nsga2, or your own package.module:Name.",
-            show_default=False,
-        ),
-    ] = None,
-    candidates: Annotated[
-        int | None, typer.Option(help="Stop after this many candidates.", show_default=False)
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Stop after this time, finals included.", show_default=False),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Candidates trained at once.", show_default=False)
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            help="processes, inline (one at a time, here), ray, or ray://HOST:PORT of a cluster.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides every draw.", show_default=False)
-    ] = None,
-    warm_start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="OTHER_STUDY",
-            help="A new study begins with what another one measured.",
-            show_default=False,
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any other line of the study file; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where a new study is kept: postgresql://USER@HOST/DATABASE, without a password; "
-            "by itself in its folder, or where NAS_DATABASE says.",
-            show_default=False,
-        ),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Move an existing study aside and begin anew.")
-    ] = False,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="Import and run code that the study, its space or its database names as "
-            "package.module:Name.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only estimate how long it takes; nothing is kept.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show only the result.")] = False,
+    study: options.StudyFileArgument = None,
+    name: options.NameOption = None,
+    task: options.TaskOption = None,
+    data: options.DataOption = None,
+    space: options.SpaceOption = None,
+    reference: options.ReferenceOption = None,
+    strategy: options.StrategyOption = None,
+    candidates: options.CandidatesOption = None,
+    minutes: options.MinutesOption = None,
+    workers: options.WorkersOption = None,
+    device: options.SearchDeviceOption = None,
+    executor: options.ExecutorOption = None,
+    seed: options.SeedOption = None,
+    warm_start: options.WarmStartOption = None,
+    loggers: options.LoggersOption = None,
+    settings: options.StudySettingsOption = None,
+    database: options.DatabaseOption = None,
+    fresh: options.FreshOption = False,
+    trust: options.StudyTrustOption = False,
+    dry_run: options.DryRunOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Search for the best architecture, or go on with a search.
 
@@ -146,6 +55,7 @@ def search(
         "seed": seed,
         "warm_start": warm_start,
         "database": database,
+        "logger": loggers or None,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     from nas.driver.settings import find_settings

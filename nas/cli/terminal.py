@@ -32,15 +32,29 @@ def width() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
+def height() -> int:
+    """Return the rows of the terminal, or what LINES says; 24 if neither is known."""
+    return shutil.get_terminal_size((80, 24)).lines
+
+
 def coloured() -> bool:
     """Say whether standard output takes escape codes for colour."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain
+    return _takes_codes() and not os.environ.get("NO_COLOR")
+
+
+def _takes_codes() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def live() -> bool:
     """Say whether lines may be redrawn in place."""
-    return coloured() and not os.environ.get("CI") and "TERM" in os.environ
+    if not _takes_codes() or os.environ.get("CI"):
+        return False
+    if sys.platform != "win32":
+        return "TERM" in os.environ
+    from rich.console import detect_legacy_windows  # whether its console takes codes at all
+
+    return not detect_legacy_windows()
 
 
 def symbol(nice: str, ascii_text: str) -> str:
@@ -54,7 +68,12 @@ def symbol(nice: str, ascii_text: str) -> str:
 
 def say(text: str = "") -> None:
     """Write lines to standard output; of control characters only our own styles act."""
-    typer.echo(_CONTROL_OR_STYLE.sub(_but_styles, text), color=coloured())
+    typer.echo(harmless(text), color=coloured())
+
+
+def harmless(text: str) -> str:
+    """Return a text with its control characters written out, but for our own styles."""
+    return _CONTROL_OR_STYLE.sub(_but_styles, text)
 
 
 def _but_styles(found: re.Match[str]) -> str:
@@ -89,6 +108,11 @@ def good(text: str) -> str:
 def bad(text: str) -> str:
     """Return a text in red where there is colour."""
     return typer.style(text, fg="red") if coloured() else text
+
+
+def accent(text: str) -> str:
+    """Return a text in cyan where there is colour."""
+    return typer.style(text, fg="cyan") if coloured() else text
 
 
 def faint(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from nas.config.code import allow_given, check_code
 from nas.config.files import find_study_file, load_config, parse_set, studies_folder, with_key
-from nas.config.parse import TIMED, check_study_name, config_from_plain
+from nas.config.latency import TIMED
+from nas.config.parse import check_study_name, config_from_plain
 from nas.config.records import (
     BudgetConfig,
     FinalistsConfig,

@@ -22,8 +22,15 @@ def named_code(plain: Mapping[str, Any]) -> dict[str, str]:
         "space.family": space.get("family") if isinstance(space, Mapping) else None,
         "task.name": task.get("name") if isinstance(task, Mapping) else None,
         "strategy": plain.get("strategy"),
+        **{f"logger[{place}]": name for place, name in enumerate(logger_names(plain))},
     }
     return {key: name for key, name in found.items() if isinstance(name, str) and is_own(name)}
+
+
+def logger_names(plain: Mapping[str, Any]) -> list[Any]:
+    """Return what a study file's content has for `logger`, one name or a list, as a list."""
+    given = plain.get("logger") or []
+    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def check_code(plain: Mapping[str, Any], where: str, *, trust: bool) -> None:

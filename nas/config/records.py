@@ -204,6 +204,7 @@ class StudyConfig:
     keep: int = 5
     seed: int = 0
     warm_start: str | None = None  # a study whose results seed the proposals
+    loggers: tuple[str, ...] = ()  # that are told of the search (see `nas.loggers`)
     database: str | None = None  # a server's URL without secrets, where the folder does not say
 
     @property
@@ -236,6 +237,7 @@ class StudyConfig:
         plain["latency"] = None if self.latency is None else asdict(self.latency)
         for name in ("strategy", "executor", "workers", "device", "keep", "seed", "warm_start"):
             plain[name] = getattr(self, name)
+        plain["logger"] = list(self.loggers)
         return plain
 
     def identity(self) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.config.parse import read_recipe, read_split, read_task
 from nas.config.records import RecipeConfig, TaskConfig
+from nas.config.task import read_task
+from nas.config.training import read_recipe, read_split
 from nas.data import Split
 from nas.yaml_strict import Reader
 

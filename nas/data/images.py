@@ -68,7 +68,7 @@ def read_images(source: Path, *, size: int | None) -> Images:
     """
     try:
         if source.is_dir():
-            found = _read_idx(source) if any(source.glob("*-idx?-ubyte*")) else None
+            found = _read_idx(source) if is_idx_folder(source) else None
             found = found or _read_folder(source, size)
         elif source.exists():
             found = _read_npz(source)
@@ -245,13 +245,7 @@ def _as_bytes(path: Path, images: NDArray[Any]) -> Pixels:
 
 
 def _read_folder(folder: Path, size: int | None) -> Images:
-    roots = {
-        split: found
-        for split, names in SPLIT_FOLDERS.items()
-        if (found := next((folder / n for n in names if (folder / n).is_dir()), None)) is not None
-    }
-    roots = roots if "train" in roots else {"train": folder}
-    files = {split: _class_files(root) for split, root in roots.items()}
+    files = find_pictures(folder)
     names = tuple(sorted({name for found in files.values() for name, _ in found}))
     if not names:
         raise DataError(
@@ -267,6 +261,22 @@ def _read_folder(folder: Path, size: int | None) -> Images:
         parts[split] = pixels[start:stop], labels[start:stop]
         start = stop
     return _joined(folder, parts, names)
+
+
+def find_pictures(folder: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Return class and file of each picture of a folder by split; all are train without folders."""
+    roots = {
+        split: found
+        for split, names in SPLIT_FOLDERS.items()
+        if (found := next((folder / n for n in names if (folder / n).is_dir()), None)) is not None
+    }
+    roots = roots if "train" in roots else {"train": folder}
+    return {split: _class_files(root) for split, root in roots.items()}
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Say whether a folder holds files that are named as MNIST's."""
+    return any(folder.glob("*-idx?-ubyte*"))
 
 
 def _class_files(root: Path) -> list[tuple[str, Path]]:

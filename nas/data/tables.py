@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +21,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 # What ends a line: of csv any end, which may also stand in quotes.
 _NEWLINE = {".csv": "", ".tsv": "\n", ".jsonl": "\n"}
 LARGEST_FIELD = 1 << 30  # characters of a field that is read from a stream
+MOST_NAME_WORDS = 4  # of a column; more are a sentence
 
 Wanted = Mapping[str, Sequence[str]]  # our name of a column: what it may be called
 Row = tuple[int, Mapping[str, Any]]  # line number, cells
@@ -105,6 +107,56 @@ def stream_lines(lines: Iterable[str], name: str) -> Iterator[str]:
                 yield text
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise _unreadable_now(Path(name), error) from error
+
+
+def peek_rows(path: Path, most: int) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Return what a table calls its columns, and its first rows, whatever they hold.
+
+    Args:
+        path: As for `read_rows`.
+        most: Rows at most.
+
+    Returns:
+        The names, empty for a table without a header, and cells by name; without a header by
+        their place, `"0"`, `"1"` and so on.
+
+    Raises:
+        DataError: If the table cannot be read so far.
+    """
+    suffix = _checked_suffix(path)
+    with _fields_of(LARGEST_FIELD), open_text(path, newline=_NEWLINE[suffix]) as lines:
+        try:
+            if suffix == ".jsonl":
+                found = [row for _, row in islice(_json_rows(path, lines), most)]
+                return list(dict.fromkeys(key for row in found for key in row)), found
+            read = _csv_lines(path, lines) if suffix == ".csv" else _tsv_lines(lines)
+            return _named_cells([cells for _, cells in islice(read, most + 1)])
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            raise _unreadable_now(path, error) from error
+
+
+def _named_cells(rows: list[list[str]]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Return the header of some rows, if the first looks like one, and the others by it."""
+    first, *others = rows or [[]]
+    if _may_be_header(first, others):
+        return first, [dict(zip(first, cells, strict=False)) for cells in others]
+    return [], [{str(place): cell for place, cell in enumerate(cells)} for cells in rows]
+
+
+def _may_be_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    """Say whether a line names columns: short words, each once, none of which stands below."""
+    if len(set(first)) < len(first) or not all(map(_is_name, first)):
+        return False
+    below = [
+        {cells[place] for cells in others if place < len(cells)} for place in range(len(first))
+    ]
+    return not any(cell in found for cell, found in zip(first, below, strict=True))
+
+
+def _is_name(cell: str) -> bool:
+    text = cell.strip()
+    few = 1 <= len(text.split()) <= MOST_NAME_WORDS
+    return few and text[-1] not in ".!?" and not text[0].isdigit()
 
 
 def is_table(path: Path) -> bool:

@@ -8,7 +8,9 @@ a study keeps, `budgets` says how many tokens a shape gets.
 again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` says who is
 trained again and `result` sums up, `closing` leaves the report behind. `sizing` says what a job
 takes of a machine.
-`events` is what listeners are told, `limits` says when it is time to end and `pace` what that is
+`events` is what listeners are told, `standing` keeps up and stores where a search stands by them,
+`loggers` tells them to the loggers of the study file.
+`limits` says when it is time to end and `pace` what that is
 reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
 what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
 again, `extend` to more tokens, and `own` a shape of the user's. `checking` looks a study over, and
@@ -18,7 +20,8 @@ again, `extend` to more tokens, and `own` a shape of the user's. `checking` look
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +30,19 @@ from nas.config import StudyConfig
 from nas.driver.beginning import begun
 from nas.driver.closing import leaving_report
 from nas.driver.disk import check_disk, disk_faults_told, need_of
-from nas.driver.events import Listener, Note, silent
+from nas.driver.events import Event, Listener, Note, silent
 from nas.driver.filesystem import place_warning
 from nas.driver.latency import under_latency_limit
+from nas.driver.loggers import telling
 from nas.driver.opening import WORKER_THREADS, OpenedStudy, open_for_search
 from nas.driver.search import Driver, SearchInterrupted
 from nas.driver.settings import find_settings
 from nas.driver.sizing import job_bytes
+from nas.driver.standing import KeptStanding
 from nas.driver.stopping import Stop
 from nas.errors import InputError
 from nas.executors import Executor, make_executor
+from nas.loggers import logger_class
 from nas.plugins import allow
 from nas.store.rows import StudyRecord
 from nas.store.urls import database_url, open_form, sqlite_file
@@ -94,7 +100,7 @@ def search(
                 "name, overrides and warm_start are for study files, not for a StudyConfig"
             )
         config = study if database is None else replace(study, database=open_form(database))
-        allow([config.space.family, config.task.name, config.strategy])
+        allow([config.space.family, config.task.name, config.strategy, *config.loggers])
     else:
         if warm_start is not None:
             start = warm_start.folder if isinstance(warm_start, Study) else warm_start
@@ -110,6 +116,8 @@ def search(
             trust=trust,
         )
         config = found.config
+    for logger in config.loggers:
+        logger_class(logger)  # one that is missing is told before anything is made
     with disk_faults_told(studies_folder().absolute() / config.name), Stop(at_once=True) as stop:
         opened = open_for_search(config, fresh=fresh, database=database)
         try:
@@ -142,9 +150,24 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
     try:
         with disk_faults_told(opened.folder, need_of(opened, executor.slots)):
             _look_at_disk(opened, executor.slots, listener)
-            _drive(opened, executor, listener, stop)
+            with _told(opened, listener) as tell:
+                _drive(opened, executor, tell, stop)
     finally:
         executor.close()
+
+
+@contextmanager
+def _told(opened: OpenedStudy, listener: Listener) -> Iterator[Listener]:
+    """Yield a listener that tells of the search whoever listens, looks on, or logs."""
+    kept = KeptStanding(opened.store, opened.record)
+    name, folder = opened.record.name, opened.folder
+    with telling(opened.config.loggers, study=name, folder=folder, listener=listener) as log:
+
+        def tell(event: Event) -> None:
+            for each in (listener, kept, log):
+                each(event)
+
+        yield tell
 
 
 def _drive(opened: OpenedStudy, executor: Executor, listener: Listener, stop: Stop) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -27,6 +28,7 @@ from nas.driver.owner import (
 from nas.errors import InputError, NasError
 
 LOCK, OWNER = "search.lock", "search.owner"
+UNKNOWN = Owner(command="search", pid=0, host="?", user="?", since="", started="")
 
 if sys.platform == "win32":
     import msvcrt
@@ -169,6 +171,18 @@ def claim(folder: Path, command: str = "search") -> Claim:
     except BaseException:
         file.close()
         raise
+
+
+def at_work(folder: Path) -> Owner | None:
+    """Return who works on a study, None if nobody does; nothing is taken or changed."""
+    path = folder / OWNER
+    try:
+        owner = read_owner(path) or UNKNOWN
+        return owner if is_alive(owner, path) else None
+    except FileNotFoundError:
+        return None
+    except OSError:  # a folder that may only be read: by this machine's clock, then
+        return owner if time.time() - path.stat().st_mtime < STALE_SECONDS else None
 
 
 def _locked(file: IO[bytes], folder: Path) -> bool:

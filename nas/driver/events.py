@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from nas.config import BudgetConfig
-from nas.records import Architecture, Job, Numerics, Outcome, Progress
+from nas.records import Architecture, Job, Numerics, Outcome, Progress, Recipe
 from nas.store.rows import CandidateRow
 
 
@@ -38,6 +38,7 @@ class CandidateStarted:
     role: str
     seed: int
     architecture: Architecture
+    recipe: Recipe
     columns: Mapping[str, float]
     tokens: int  # trained before, if it goes on from a checkpoint
     goal: int  # tokens to reach
@@ -51,6 +52,7 @@ class CandidateStarted:
             role=row.role,
             seed=row.seed,
             architecture=row.architecture,
+            recipe=row.recipe,
             columns=row.columns,
             tokens=job.checkpoint.tokens if job.checkpoint else 0,
             goal=job.rungs[job.rung],
@@ -82,13 +84,28 @@ class FinalsStarted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SearchEnded:
+    """The study has its result, which is stored."""
+
+    summary: Mapping[str, Any]  # see `finals.summarise`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
     """Something worth a line."""
 
     text: str
 
 
-Event = SearchStarted | CandidateStarted | Progress | CandidateEnded | FinalsStarted | Note
+Event = (
+    SearchStarted
+    | CandidateStarted
+    | Progress
+    | CandidateEnded
+    | FinalsStarted
+    | SearchEnded
+    | Note
+)
 Listener = Callable[[Event], None]
 
 

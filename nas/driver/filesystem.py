@@ -34,14 +34,21 @@ def network_kind(folder: Path) -> str:
 
     Nothing where it is none, or where the system does not say.
     """
+    kind = file_system(folder)
+    if sys.platform == "win32":
+        return kind
+    return kind if is_network(kind) else ""
+
+
+def file_system(folder: Path) -> str:
+    """Return the kind of file system that a folder lies or will lie on; empty: not known."""
     place = folder.absolute().resolve()
     if sys.platform == "win32":
         return _windows_kind(place)
     try:
-        kind = kind_of(str(place), _mounts())
+        return kind_of(str(place), _mounts())
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""
-    return kind if is_network(kind) else ""
 
 
 def is_network(kind: str) -> bool:

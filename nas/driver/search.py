@@ -18,6 +18,7 @@ from nas.driver.events import (
     FinalsStarted,
     Listener,
     Note,
+    SearchEnded,
     SearchStarted,
 )
 from nas.driver.finalists import entrants
@@ -87,6 +88,7 @@ class Driver:
         reason = self._search()
         summary = self._finals(reason)
         self.ledger.finish("finished", summary)
+        self._listener(SearchEnded(summary=summary))
         return summary
 
     def _search(self) -> str:

@@ -25,6 +25,15 @@ from nas.store.patience import AwayError, LeaseLostError
 LOCK = """
 SELECT pg_try_advisory_lock(hashtextextended(coalesce(current_schema(), '') || '/nas/' || %s, 0))
 """
+# Whether any session holds that lock: a key of 64 bits is shown in two halves (`objsubid` 1).
+# Source: PostgreSQL, "pg_locks".
+HELD = """
+SELECT count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint
+    = hashtextextended(coalesce(current_schema(), '') || '/nas/' || %s, 0)
+"""
 OWNER = "SELECT owner FROM nas_study WHERE name = %s"
 # The server finds out within a minute that a driver's machine is gone, and lets go of its lock.
 KEEPALIVE = (

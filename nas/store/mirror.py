@@ -233,7 +233,7 @@ def is_mirrored(row: CandidateRow) -> bool:
 
 
 def load_study(url: str, name: str) -> optuna.Study:
-    """Return Optuna's study of this name.
+    """Return Optuna's study of this name; nothing is made, not even Optuna's tables.
 
     Raises:
         KeyError: If no candidate was mirrored yet.
@@ -241,6 +241,8 @@ def load_study(url: str, name: str) -> optuna.Study:
     import optuna
 
     address = database_url(url)
+    if not _has_tables(address):
+        raise KeyError(name)
     with quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
         return optuna.load_study(study_name=name, storage=_storage(address, keep=False))
 
@@ -252,16 +254,21 @@ def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
     """
     import optuna
 
-    engine = make_engine(database_url(url))
-    try:
-        with our_errors(shown(engine.url)), engine.begin() as connection:
-            if not sa.inspect(connection).has_table("studies"):
-                return []
-    finally:
-        engine.dispose()
+    if not _has_tables(database_url(url)):
+        return []
     with _storage_of(url) as storage, suppress(KeyError):
         return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
     return []
+
+
+def _has_tables(url: sa.URL) -> bool:
+    """Say whether Optuna has its tables in a database; two that make them at once fail."""
+    engine = make_engine(url)
+    try:
+        with our_errors(shown(url)), engine.begin() as connection:
+            return sa.inspect(connection).has_table("studies")
+    finally:
+        engine.dispose()
 
 
 def delete_study(url: str, name: str) -> None:

@@ -15,7 +15,7 @@ from nas.errors import NotFoundError, StoreError
 from nas.store import engine as db
 from nas.store import schema
 from nas.store import tables as t
-from nas.store.lease import Lease, Owner
+from nas.store.lease import HELD, Lease, Owner
 from nas.store.patience import Patience
 from nas.store.urls import database_url, is_server, shown, stored_form
 
@@ -138,6 +138,13 @@ class Session:
         sa.event.listen(self._engine, "connect", self._lease.take)
         with self._read() as connection:
             connection.execute(sa.select(sa.literal(1)))
+
+    def is_claimed(self, name: str) -> bool | None:
+        """Say whether a driver works on a study; None in a file, whose folder's lock tells."""
+        if not is_server(self._engine.url):
+            return None
+        with self._read() as connection:
+            return bool(connection.exec_driver_sql(HELD, (name,)).scalar())
 
     def _prepare(self, *, create: bool) -> None:
         with self._read() as connection:

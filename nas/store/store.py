@@ -25,7 +25,7 @@ from nas.records import (
     TaskSpec,
     to_plain,
 )
-from nas.store import queries, shapes, writes
+from nas.store import queries, shapes, standing, writes
 from nas.store import tables as t
 from nas.store.rows import CandidateRow, EvaluationRow, StudyRecord
 from nas.store.session import Session, patient
@@ -148,6 +148,21 @@ class Store(Session):
     def update_config(self, study: StudyRecord, config: Mapping[str, Any]) -> None:
         """Replace the stored configuration; its identity is the caller's to hold fixed."""
         self._update_study(study, {"config": to_plain(config)})
+
+    def set_standing(self, study: StudyRecord, content: Mapping[str, Any]) -> None:
+        """Store how far the search has come, for those who look on.
+
+        Raises:
+            AwayError: If the database is away; nothing is lost that the next one does not say.
+        """
+        with self._write() as connection:
+            standing.put(connection, study, content)
+
+    @patient
+    def standing(self, study: StudyRecord) -> tuple[Mapping[str, Any], datetime] | None:
+        """Return how far the search had come and when that was; None if nothing was stored."""
+        with self._read() as connection:
+            return standing.get(connection, study)
 
     @patient
     def delete_study(self, name: str) -> None:

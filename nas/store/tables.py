@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 # Every schema ever released, oldest first; the last is what `metadata` describes. A test holds it
 # equal to the chain of alembic revisions.
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 VERSION_TABLE = "nas_alembic_version"
 
 
@@ -182,6 +182,16 @@ evidence = sa.Table(
     _required("shape", sa.JSON),
     _required("value", sa.Double),
     sa.PrimaryKeyConstraint("study_id", "architecture_id"),
+)
+
+# How far a search under way has come, written by its driver every few seconds; see `standing`.
+standing = sa.Table(
+    "nas_standing",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("nas_study.study_id", ondelete="CASCADE")),
+    _required("content", sa.JSON),
+    _required("updated_at", UtcDateTime),
+    sa.PrimaryKeyConstraint("study_id"),
 )
 
 LEADERBOARD = """

@@ -36,12 +36,10 @@ from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
 from nas.training.optimizer import Optimizer
-from nas.training.schedule import cooldown_start, rate_factor
+from nas.training.schedule import STOP_CHECKS, cooldown_start, rate_factor
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50
-# Validations over the full budget that an early stop looks at.
-STOP_CHECKS = 20
 # A candidate whose training loss, the mean over a fiftieth of its tokens, exceeds the first such
 # mean by this factor and by this much has diverged: what is left of its budget would be wasted.
 RISEN, RISEN_BY = 1.5, 0.5

@@ -19,6 +19,8 @@ BASE_WIDTH = 24
 # .735 .758 .759 .771; BLEU on Multi30k with 3 + 3 layers of 128 at 3e-3, 6e-3, 12e-3 13.0 14.9 9.6.
 EXAMPLE_RATE = 4e-3
 BASE_BATCH_EXAMPLES = 32
+# Validations over the full budget that an early stop looks at.
+STOP_CHECKS = 20
 
 
 def auto_rate(head: str, *, context: int, batch: int) -> float:

@@ -1,17 +1,12 @@
 """What a search tells while it runs, by events made here."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from nas.cli.progress import (
-    LiveView,
-    PlainView,
-    Silent,
-    listener_for,
-    opening_line,
-    running_line,
-)
+from nas.cli.progress import LiveView, PlainView, Silent, listener_for
+from nas.cli.standing import footer, frame, opening_line, running_line
 from nas.config import BudgetConfig
 from nas.driver.events import (
     CandidateEnded,
@@ -20,8 +15,9 @@ from nas.driver.events import (
     Note,
     SearchStarted,
 )
+from nas.driver.standing import Board, Standing
 from nas.families import architecture
-from nas.records import Numerics, Outcome, Progress
+from nas.records import Numerics, Outcome, Progress, Recipe, from_plain, to_plain
 
 
 class Clock:
@@ -56,6 +52,7 @@ def started(number=3, role="search", seed=0):
         role=role,
         seed=seed,
         architecture=architecture("llama", n_layer=4, d_model=96, n_head=6, d_ff=(96, 64, 64, 64)),
+        recipe=Recipe(context=64, batch=12, rate=0.01),
         columns={"params": 212_345.0},
         tokens=0,
         goal=400_000,
@@ -163,24 +160,76 @@ def test_footer_has_best_reference_and_time_left(told):
     )
     clock.now = 20.0
     (line,) = told(progress(number=9), view=view)
-    assert line.strip() == "1/40 done, best 1.9000 (reference 2.0500), 1 min 20 s left"
+    assert line.strip() == (
+        "1/40 done, best 1.9000 (reference 2.0500), 1 min 20 s left, 180 candidates/h"
+    )
 
 
 def test_note_is_a_line(told):
     assert told(Note(text="time is up")) == ["time is up"]
 
 
-def test_running_line_has_bar_share_loss_and_eta():
-    view = PlainView(Clock())
-    view(started())
-    view(progress())
-    line = running_line(view._board.running["c3"])
-    assert line.split()[-4:] == ["50%", "2.125", "4.0", "s"]
+def board_of(*events):
+    board = Board(Clock())
+    for event in events:
+        board.take(event)
+    return board
+
+
+def test_running_line_has_bar_share_loss_pace_and_eta():
+    [one] = board_of(started(), progress()).standing().running
+    line = running_line(one, 80)
+    assert line.split()[-5:] == ["50%", "2.125", "50k/s", "4.0", "s"]
     assert line.startswith("#3   4L d96 h6 ff96..64")
-    assert len(line) < 80
+    wide = running_line(one, 160)
+    assert wide.endswith("50%   2.125   50k tokens/s       4.0 s left")
+    assert wide.count("━") == wide.count("─") == 15
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR", "CI"])
+@pytest.mark.parametrize("width", [20, 40, 50, 60, 79, 80, 81, 110, 200])
+def test_redrawn_lines_are_shorter_than_any_terminal(width):
+    long = started(123456, role="finalist", seed=3)
+    standing = board_of(
+        search_started(), started(), long, progress(), ended(9, best=1.9, remaining=70.0)
+    ).standing()
+    lines = frame(standing, width, 24)
+    assert len(lines) == 3
+    assert all(0 < len(line) < width for line in lines)
+    assert lines[0].startswith("#3 ")
+    assert lines[1].startswith("#123456 seed 3")
+
+
+def test_there_are_never_more_lines_than_rows():
+    standing = board_of(search_started(), *(started(n) for n in range(30))).standing()
+    for rows in range(4, 40):
+        lines = frame(standing, 80, rows)
+        assert len(lines) <= min(rows - 1, 31)
+        shown = sum(line.startswith("#") for line in lines)
+        hidden = [line for line in lines if "more" in line]
+        assert hidden == ([] if shown == 30 else [f"     and {30 - shown} more"])
+        assert lines[-1].startswith("0/40 done")
+
+
+def test_footer_counts_candidates_an_hour_until_the_finals():
+    clock = Clock()
+    board = Board(clock)
+    for event in (search_started(), started(1), started(2)):
+        board.take(event)
+    clock.now = 36.0
+    board.take(ended(1, best=1.9, tried=1))
+    assert footer(board.standing(), 80).endswith("best 1.9000, 1 min 24 s left, 100 candidates/h")
+    board.take(ended(2, best=1.9, tried=1, state="interrupted", value=None))
+    assert board.standing().per_hour == 100
+    board.take(FinalsStarted(architectures=2, trainings=6, reason="40 candidates"))
+    assert footer(board.standing(), 80) == "finals 0/6, best 1.9000, 1 min 24 s left"
+
+
+def test_standing_survives_the_database():
+    standing = board_of(search_started(), started(), progress(), started(4)).standing()
+    assert from_plain(Standing, json.loads(json.dumps(to_plain(standing)))) == standing
+
+
+@pytest.mark.parametrize("variable", ["CI"])
 def test_lines_are_plain_where_that_is_asked_for(monkeypatch, variable):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -188,6 +237,16 @@ def test_lines_are_plain_where_that_is_asked_for(monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
     assert isinstance(listener_for(quiet=False), PlainView)
     assert isinstance(listener_for(quiet=True), Silent)
+
+
+def test_lines_are_redrawn_without_colour_under_no_color(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    [one] = board_of(started(), progress()).standing().running
+    assert "\x1b[36m" in running_line(one, 80)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert isinstance(listener_for(quiet=False), LiveView)
+    assert "\x1b" not in running_line(one, 80)
 
 
 def test_dumb_terminal_gets_plain_lines(monkeypatch):
