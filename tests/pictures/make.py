@@ -31,7 +31,6 @@ from rich.text import Text
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
 COLUMNS, ROWS = 100, 60
 SHOWN = 16  # lines of the terminal's picture
-ENDED = 12  # candidates after which it is taken
 LARGEST = 300_000  # bytes of a picture
 PAGE = (1200, 1500)  # pixels of the browser's window
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # they would be fetched
@@ -39,7 +38,7 @@ CODE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
 class Screen:
-    """The part of a terminal that rich's live lines need: whole lines, upwards and erased.
+    """The part of a terminal that redrawn lines need: up, overwritten whole, erased below.
 
     Attributes:
         lines: What is to be seen, with its colours as escape codes.
@@ -47,25 +46,28 @@ class Screen:
 
     def __init__(self) -> None:
         self.lines = [""]
-        self._row = 0
+        self._row, self._at_start = 0, True
 
     def feed(self, text: str) -> None:
         """Take what a program wrote."""
-        for part in re.split(r"(\x1b\[[?0-9;]*[A-Za-z]|\r?\n|\r)", text):
-            self._take(part)
+        for part in filter(None, re.split(r"(\x1b\[[?0-9;]*[A-Za-z]|\r*\n|\r)", text)):
+            code = CODE.fullmatch(part)
+            if part.endswith(("\n", "\r")) or (code and code[2] == "A"):
+                self._move(part, code)
+            elif code and code[2] == "J":
+                del self.lines[self._row + (not self._at_start) :]
+                self.lines += [""] * (self._row + 1 - len(self.lines))
+            elif not code or code[2] == "m":
+                self.lines[self._row] = part if self._at_start else self.lines[self._row] + part
+                self._at_start = False
 
-    def _take(self, part: str) -> None:
-        code = CODE.fullmatch(part)
-        if part.endswith("\n"):
-            self._row += 1
-            if self._row == len(self.lines):
-                self.lines.append("")
-        elif code and code[2] == "A":
+    def _move(self, part: str, code: re.Match[str] | None) -> None:
+        self._at_start = True
+        if code:
             self._row = max(0, self._row - int(code[1] or 1))
-        elif code and code[2] == "K":
-            self.lines[self._row] = ""
-        elif part != "\r" and not (code and code[2] != "m"):
-            self.lines[self._row] += part
+        elif part.endswith("\n"):
+            self._row += 1
+            self.lines += [""] * (self._row + 1 - len(self.lines))
 
 
 def screens(folder: Path) -> Iterator[Screen]:
@@ -117,7 +119,7 @@ def photograph(page: Path, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "page.png"
         subprocess.run(
-            [browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--screenshot={shot}",
+            [browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", f"--screenshot={shot}",
              f"--window-size={PAGE[0]},{PAGE[1]}", "--virtual-time-budget=10000", page.as_uri()],
             check=True, capture_output=True,
         )  # fmt: skip
@@ -134,8 +136,7 @@ def main() -> None:
     for screen in screens(folder.absolute()):
         plain = [CODE.sub("", line) for line in screen.lines]
         running = sum("━" in line or "─" in line for line in plain)
-        ended = sum(line.startswith("#") for line in plain) - running
-        if ended == ENDED and running == os.cpu_count():
+        if running == os.cpu_count() and "now the finals" not in " ".join(plain):
             taken = [line for line in screen.lines if line.strip()]
     if taken:
         picture_of(["$ nas search", *taken[:1], *taken[-SHOWN:]], PICTURES / "search.svg")
