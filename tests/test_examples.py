@@ -149,7 +149,7 @@ def plot(folder):
 def load_and_generate(folder):
     printed = run_example("08_load_and_generate", folder)
     assert "\ntest  loss" in printed
-    assert printed.count("The function ") == 3
+    assert printed.count("The function ") >= 3
     assert len(re.findall(r"^ *\d+\.\d% ", printed, re.MULTILINE)) == 3
 
 
@@ -171,7 +171,7 @@ def finetune(folder):
 @pytest.mark.slow
 def test_own_family_is_searched_and_loaded(tmp_path):
     text(tmp_path)
-    printed = run_twice("09_own_family", tmp_path, "data")
+    printed = run_example("09_own_family", tmp_path, "data")
     assert "own.family:ParallelShape" in printed
     layers = re.findall(r"(\d), (\d)$", printed, re.MULTILINE)
     assert len(layers) > 3
@@ -194,7 +194,7 @@ def test_own_task_goes_on_with_its_series(tmp_path):
 @pytest.mark.slow
 def test_front_goes_from_fast_to_good(tmp_path):
     text(tmp_path)
-    printed = run_twice("11_good_and_fast", tmp_path, "data")
+    printed = run_example("11_good_and_fast", tmp_path, "data")
     front = [tuple(map(float, row)) for row in re.findall(r"^ +([\d.]+) +([\d.]+) ", printed, re.M)]
     assert front
     assert front == sorted(front)
