@@ -323,10 +323,13 @@ class Outcome:
 
 
 Record = TypeVar("Record")
+SCALARS = frozenset((int, float, str, bool, type(None)))  # that are plain as they are
 
 
 def to_plain(record: Any) -> Any:
     """Return `record` as dicts, lists and scalars; fields at their default are left out."""
+    if type(record) in SCALARS:  # most of what there is: a curve is a hundred numbers
+        return record
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return {
             f.name: to_plain(getattr(record, f.name))

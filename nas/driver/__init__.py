@@ -29,7 +29,7 @@ from typing import Any
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
 from nas.driver.closing import leaving_report
-from nas.driver.disk import check_disk, disk_faults_told, need_of
+from nas.driver.disk import DiskNeed, check_disk, disk_faults_told, need_of
 from nas.driver.events import Event, Listener, Note, silent
 from nas.driver.filesystem import place_warning
 from nas.driver.latency import under_latency_limit
@@ -148,8 +148,9 @@ def _run(opened: OpenedStudy, listener: Listener, stop: Stop) -> None:
         job_bytes=job_bytes(opened.space, config.seed),
     )
     try:
-        with disk_faults_told(opened.folder, need_of(opened, executor.slots)):
-            _look_at_disk(opened, executor.slots, listener)
+        need = need_of(opened, executor.slots)
+        with disk_faults_told(opened.folder, need):
+            _look_at_disk(opened, need, listener)
             with _told(opened, listener) as tell:
                 _drive(opened, executor, tell, stop)
     finally:
@@ -186,7 +187,7 @@ def _device(opened: OpenedStudy) -> str:
     return known.device if asked == "auto" and known is not None else asked
 
 
-def _look_at_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:
+def _look_at_disk(opened: OpenedStudy, need: DiskNeed, listener: Listener) -> None:
     """Tell or refuse, before anything is trained, what the place of a study cannot hold.
 
     Raises:
@@ -194,7 +195,7 @@ def _look_at_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:
     """
     if sqlite_file(database_url(opened.store.url)) and (words := place_warning(opened.folder)):
         listener(Note(text=words))
-    check_disk(opened, slots, listener)
+    check_disk(opened.folder, need, listener)
 
 
 def is_finished(opened: OpenedStudy) -> bool:

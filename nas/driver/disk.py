@@ -127,18 +127,17 @@ def need_of(opened: OpenedStudy, slots: int) -> DiskNeed:
     return disk_need(opened.config, opened.space, opened.prepared, slots, on_server=on_server)
 
 
-def check_disk(opened: OpenedStudy, slots: int, listener: Listener) -> None:
+def check_disk(folder: Path, need: DiskNeed, listener: Listener) -> None:
     """Compare what a study takes with what is free.
 
     Args:
-        opened: The study.
-        slots: How many candidates train at once.
+        folder: The study's.
+        need: What it takes.
         listener: Told where the most that it can take is not there.
 
     Raises:
         DiskError: If not even the least is there.
     """
-    folder, need = opened.folder, need_of(opened, slots)
     free = free_bytes(folder)
     if free is None:
         return

@@ -262,7 +262,6 @@ class Store(Session):
             NotFoundError: If the study has no such candidate.
         """
         with self._write() as connection:
-            self._check_candidate(connection, study, outcome.candidate_id)
             return writes.apply_outcome(connection, study, outcome, inherited)
 
     @patient
@@ -330,8 +329,10 @@ class Store(Session):
             NotFoundError: If the study has no such candidate.
         """
         with self._read() as connection:
-            self._check_candidate(connection, study, candidate_id)
-            return queries.candidate_rows(connection, study, candidate_id=candidate_id)[0]
+            found = queries.candidate_rows(connection, study, candidate_id=candidate_id)
+        if not found:
+            raise writes.no_candidate(study, candidate_id)
+        return found[0]
 
     @patient
     def evaluations(
@@ -352,12 +353,13 @@ class Store(Session):
         self, study: StudyRecord, candidate_id: str, values: Mapping[str, Any]
     ) -> None:
         with self._write() as connection:
-            self._check_candidate(connection, study, candidate_id)
             here = queries.is_candidate(t.candidate, study, candidate_id)
-            connection.execute(t.candidate.update().where(here).values(values))
+            found = connection.execute(t.candidate.update().where(here).values(values))
+            if not found.rowcount:
+                raise writes.no_candidate(study, candidate_id)
 
     def _check_candidate(
         self, connection: sa.Connection, study: StudyRecord, candidate_id: str
     ) -> None:
         if queries.candidate_state(connection, study, candidate_id) is None:
-            raise NotFoundError(f"study '{study.name}': no candidate '{candidate_id}'")
+            raise writes.no_candidate(study, candidate_id)

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas.errors import NotFoundError
 from nas.records import FAILED_STATES, Candidate, Evaluation, Outcome, to_plain
 from nas.store import queries
 from nas.store import tables as t
@@ -33,6 +34,11 @@ def ended_at(state: str, created_at: datetime) -> datetime | None:
 def is_final(state: str) -> bool:
     """Say whether a candidate in this state is done with, unless it is set running again."""
     return state == "complete" or state in FAILED_STATES
+
+
+def no_candidate(study: StudyRecord, candidate_id: str) -> NotFoundError:
+    """Return the error of a candidate that a study has not."""
+    return NotFoundError(f"study '{study.name}': no candidate '{candidate_id}'")
 
 
 def insert_candidate(
@@ -96,12 +102,18 @@ def _insert_architecture(
 def apply_outcome(
     connection: sa.Connection, study: StudyRecord, outcome: Outcome, inherited: int
 ) -> bool:
-    """Store how a job ended; return False, with nothing changed, if it was stored before."""
+    """Store how a job ended; return False, with nothing changed, if it was stored before.
+
+    Raises:
+        NotFoundError: If the study has no such candidate.
+    """
     state = queries.candidate_state(connection, study, outcome.candidate_id)
+    if state is None:
+        raise no_candidate(study, outcome.candidate_id)
     known = queries.rungs_of(connection, study, outcome.candidate_id)
     new = [e for e in outcome.evaluations if e.rung not in known]
     paused_before = outcome.state == "paused" and bool(outcome.evaluations) and not new
-    if state is None or is_final(state) or paused_before:
+    if is_final(state) or paused_before:
         return False
     if state == "interrupted" and not new and _is_stored(connection, study, outcome):
         return False

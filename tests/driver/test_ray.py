@@ -11,10 +11,9 @@ import pytest
 from needs import need_module, need_success
 from nodes import Nodes
 from pids import named, wait_until
-from task_cases import request_for
+from small_jobs import job_maker
 
 import nas
-from nas.data import Split
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
 from nas.driver.ledger import is_whole
 from nas.driver.recovery import RETRIES
@@ -22,8 +21,7 @@ from nas.errors import NasError
 from nas.executors import make_executor, ray_crew
 from nas.executors.ray_cluster import Cluster, needs
 from nas.executors.ray_crew import Crew
-from nas.families import architecture
-from nas.records import Candidate, Job, Numerics, Outcome, Progress, Recipe
+from nas.records import Outcome, Progress
 from nas.strategies import halving
 
 pytestmark = [
@@ -33,8 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
-NUMERICS = Numerics(device="cpu", precision="fp32", attention="bmm", threads=1)
-RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25)
 JOB_BYTES = 2**24
 
 
@@ -57,36 +53,13 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture
 def make_job(tmp_path):
-    """Returns jobs on a small text."""
-    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    split = Split(train=0.8, val=0.2, test=0.0)
-    request = request_for("language_modeling", str(tmp_path / "text.txt"), split=split)
-    from nas.tasks.language_modeling import LanguageModeling
-
-    data = LanguageModeling.prepare(request, tmp_path / "data")
+    """Returns jobs on a small text, whose models are kept."""
+    make = job_maker(tmp_path)
     (tmp_path / "checkpoints").mkdir()
 
     def make_job(seed=0, **changes):
-        candidate = Candidate(
-            architecture=architecture("llama", n_layer=2, d_model=16, n_head=2, d_ff=24),
-            recipe=RECIPE,
-            seed=seed,
-            data_fingerprint=data.info.fingerprint,
-        )
-        job = Job(
-            study="s",
-            candidate=candidate,
-            task_spec=data.spec,
-            data=str(data.folder),
-            rungs=(1280, 6400),
-            rung=1,
-            numerics=NUMERICS,
-            eval_tokens=1024,
-            checkpoint_dir=str(tmp_path / "checkpoints"),
-            model_dir=str(tmp_path / "models" / candidate.id),
-            keep_uncooled=True,
-        )
-        return replace(job, **changes)
+        job = make(seed, keep_uncooled=True)
+        return replace(job, model_dir=str(tmp_path / "models" / job.candidate.id), **changes)
 
     return make_job
 

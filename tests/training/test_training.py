@@ -5,51 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from task_cases import request_for
+from small_jobs import RECIPE, job_maker
 
-from nas.data import Split
 from nas.errors import ArtifactError, DeviceError
-from nas.families import architecture
-from nas.records import Candidate, Job, Numerics, Recipe
-from nas.tasks.language_modeling import LanguageModeling
 from nas.training.loop import DivergedError, InterruptedTrainingError, Training
 from nas.training.numerics import choose_numerics
 from nas.training.schedule import auto_rate, rate_factor, width_factor
-
-NUMERICS = Numerics(device="cpu", precision="fp32", attention="bmm", threads=1)
-RECIPE = Recipe(context=16, batch=4, rate=0.01, warmup_tokens=320, cooldown=0.25)
 
 
 @pytest.fixture
 def make_job(tmp_path):
     """Returns jobs on a small text."""
-    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
-    request = request_for(
-        "language_modeling", str(tmp_path / "text.txt"), split=Split(train=0.8, val=0.2, test=0.0)
-    )
-    data = LanguageModeling.prepare(request, tmp_path / "data")
-
-    def make_job(**changes):
-        candidate = Candidate(
-            architecture=architecture("llama", n_layer=2, d_model=16, n_head=2, d_ff=24),
-            recipe=changes.pop("recipe", RECIPE),
-            seed=changes.pop("seed", 0),
-            data_fingerprint=data.info.fingerprint,
-        )
-        job = Job(
-            study="s",
-            candidate=candidate,
-            task_spec=data.spec,
-            data=str(data.folder),
-            rungs=(1280, 6400),
-            rung=1,
-            numerics=NUMERICS,
-            eval_tokens=1024,
-            checkpoint_dir=str(tmp_path / "checkpoints"),
-        )
-        return replace(job, **changes)
-
-    return make_job
+    return job_maker(tmp_path)
 
 
 def run(job, stop_at=None):
