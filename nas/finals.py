@@ -57,6 +57,19 @@ def sample(values: Sequence[float]) -> Sample | None:
     )
 
 
+def t_95(freedom: int) -> float:
+    """Return the two-sided 95 % point of Student's t for whole degrees of freedom, 1 or more."""
+    return T_95[freedom - 1] if freedom <= len(T_95) else NORMAL_95
+
+
+def mean_interval(found: Sample) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean by Student's t, None for one seed."""
+    if found.sd is None:
+        return None
+    reach = t_95(found.seeds - 1) * found.sd / math.sqrt(found.seeds)
+    return found.mean - reach, found.mean + reach
+
+
 def compare(metric: str, winner: Sequence[float], other: Sequence[float]) -> Comparison | None:
     """Compare a metric of two architectures over their seeds, None where one has none.
 
@@ -90,8 +103,7 @@ def _welch(first: Sample, second: Sample) -> tuple[float, float] | None:
     freedom = sum(parts) ** 2 / sum(
         part**2 / (s.seeds - 1) for part, s in zip(parts, (first, second), strict=True)
     )
-    index = int(freedom)
-    reach = (T_95[index - 1] if index <= len(T_95) else NORMAL_95) * error
+    reach = t_95(int(freedom)) * error
     return difference - reach, difference + reach
 
 

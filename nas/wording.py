@@ -55,8 +55,8 @@ def _layers(values: Sequence[int]) -> str:
 
 
 def count(number: float) -> str:
-    """Return a count with three digits at most: 950, 9.5k, 120k, 1.2M, 3.4G."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Return a count with three digits at most: 950, 9.5k, 120k, 1.2M, 3.4G, 5.6T."""
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= 0.9995 * limit:
             scaled = number / limit
             digits = 0 if abs(scaled) >= 99.95 else 1

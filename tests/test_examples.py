@@ -1,16 +1,17 @@
-"""Every example runs as a newcomer would run it, in an empty folder, with a smaller budget."""
+"""Every example runs as a newcomer would run it, in an empty folder, and again.
+
+The one on Ray is in `driver/test_ray_example.py`: it is run alone.
+"""
 
 import csv
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
+from needs import need_module
+from run_examples import EXAMPLES, run_example
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 TEXT = "The north wind and the sun disputed which of them was the stronger.\n" * 200
 # A study file of this name in ./studies goes before the shipped one: the same, but brief.
 BRIEF = """
@@ -54,64 +55,163 @@ def log(folder):
     table(folder / "data.csv", ("user", "item", "time"), rows)
 
 
-# Of each example: what writes its data, its study file's name and content, and what it prints.
-CASES = {
-    "01_own_text": (text, None, {}, "\nThe "),
+# Of each task's: what writes its data, its study file's name and content, and what it prints.
+TASKS = {
+    "01_own_text": (text, None, {}, r"\nThe "),
     "02_classify_texts": (
         texts,
         "classify_docstrings",
         {"space": "modernbert_tiny", "task": "text_classification", "context": ", context: 16",
          "options": ", vocab_size: 300"},
-        "macro F1",
+        r"macro F1 \d(.|\n)*% [ab]\n",
     ),
     "03_write_for_a_text": (
         pairs,
         "name_functions",
         {"space": "blenderbot_tiny", "task": "sequence_to_sequence", "context": ", context: 16",
          "options": ", vocab_size: 300"},
-        "-> ",
+        r"\n-> ",
     ),
     "04_classify_images": (
         images,
         "digits",
         {"space": "vit_tiny", "task": "image_classification", "context": "", "options": ""},
-        "test accuracy",
+        r"test accuracy \d(.|\n)*% [01]\n",
     ),
     "05_recommend": (
         log,
         "recommend_names",
         {"space": "llama_items", "task": "sequential_recommendation", "context": ", context: 16",
          "options": ""},
-        "comes ",
+        r"\nafter ( \d+)+\ncomes ( \d+){5}\n",
     ),
 }  # fmt: skip
+FINISHED = ("06_query", "07_plot", "08_load_and_generate", "14_export", "15_finetune")
+OTHERS = ("09_own_family", "10_own_task", "11_good_and_fast", "12_postgresql", "13_ray")
+ID = r"\b[0-9a-f]{12}\b"
 
 
-def test_every_example_has_a_case():
-    assert [script.stem for script in EXAMPLES] == list(CASES)
+def test_every_example_is_tested():
+    known = sorted([*TASKS, *FINISHED, *OTHERS])
+    assert [script.stem for script in sorted(EXAMPLES.glob("*.py"))] == known
 
 
 # The first is tried at once, the others with the slow tests.
-LATER = [pytest.param(script, marks=pytest.mark.slow, id=script.stem) for script in EXAMPLES[1:]]
-
-
-@pytest.mark.parametrize("script", [pytest.param(EXAMPLES[0], id=EXAMPLES[0].stem), *LATER])
-def test_example_runs_and_shows_what_its_model_does(script, tmp_path):
-    write, name, brief, shown = CASES[script.stem]
+@pytest.mark.parametrize(
+    "name", [name if name < "02" else pytest.param(name, marks=pytest.mark.slow) for name in TASKS]
+)
+def test_example_of_a_task_runs_and_shows_what_its_model_does(name, tmp_path):
+    write, study, brief, shown = TASKS[name]
     write(tmp_path)
-    if name is not None:
+    if study is not None:
         (tmp_path / "studies").mkdir()
-        (tmp_path / "studies" / f"{name}.yaml").write_text(BRIEF.format(**brief))
+        (tmp_path / "studies" / f"{study}.yaml").write_text(BRIEF.format(**brief))
     [data] = tmp_path.glob("data*")
-    environment = {k: v for k, v in os.environ.items() if k != "NAS_STUDIES"}
-    run = subprocess.run(
-        [sys.executable, str(script), data.name],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    printed = run_example(name, tmp_path, data.name)
     assert list((tmp_path / "studies").glob("*/study.db"))
-    assert shown in run.stdout
+    assert re.search(shown, printed), printed
+
+
+def run_twice(name, folder, *arguments, **variables):
+    """Run an example; the second time it finds its study and says the same."""
+    printed = run_example(name, folder, *arguments, **variables)
+    assert run_example(name, folder, *arguments, **variables) == printed
+    return printed
+
+
+@pytest.mark.slow
+def test_examples_of_a_finished_study_share_one_search(tmp_path):
+    need_module("onnxruntime", 'pip install "transformer-nas[onnx]"')
+    need_module("tensorflow", 'pip install "transformer-nas[tensorflow]"')
+    query(tmp_path)
+    plot(tmp_path)
+    load_and_generate(tmp_path)
+    export(tmp_path)
+    finetune(tmp_path)
+
+
+def query(folder):
+    printed = run_example("06_query", folder)
+    answers = [re.findall(ID, answer) for answer in re.split(r"\n\n(?=\w+: )", printed)]
+    assert len(answers) == 4
+    assert answers[0]
+    assert all(answer == answers[0] for answer in answers), "one answer, in one order"
+
+
+def plot(folder):
+    printed = run_example("07_plot", folder)
+    count = int(re.match(r"(\d+) candidates, best loss \d", printed)[1])
+    page = (folder / "small.html").read_text(encoding="utf-8")
+    assert page.count("n_layer ") == count > 3
+    assert "<script src=" not in page, "no network"
+
+
+def load_and_generate(folder):
+    printed = run_example("08_load_and_generate", folder)
+    assert "\ntest  loss" in printed
+    assert printed.count("The function ") >= 3
+    assert len(re.findall(r"^ *\d+\.\d% ", printed, re.MULTILINE)) == 3
+
+
+def export(folder):
+    printed = run_example("14_export", folder)
+    assert re.search(r"^onnx: \S+ MB", printed, re.MULTILINE)
+    assert re.search(r"^tensorflow: \S+ MB", printed, re.MULTILINE)
+    written = re.findall(r"written by .*?: +((?:.|\n)+?)(?=written|\Z)", printed)
+    assert len(written) == 2
+    assert written[0].strip() == written[1].strip()
+
+
+def finetune(folder):
+    printed = run_twice("15_finetune", folder)
+    before, after = map(float, re.findall(r"(\d\.\d+) (?:before|after)", printed))
+    assert after < before
+
+
+@pytest.mark.slow
+def test_own_family_is_searched_and_loaded(tmp_path):
+    text(tmp_path)
+    printed = run_example("09_own_family", tmp_path, "data")
+    assert "own.family:ParallelShape" in printed
+    layers = re.findall(r"(\d), (\d)$", printed, re.MULTILINE)
+    assert len(layers) > 3
+    assert any(parallel != "0" for _, parallel in layers)
+    assert "\nThe " in printed
+
+
+@pytest.mark.slow
+def test_own_task_goes_on_with_its_series(tmp_path):
+    printed = run_twice("10_own_task", tmp_path)
+    written, truth = (
+        np.array(re.search(rf"{name} (.*)", printed)[1].split(), dtype=float)
+        for name in ("written", "truth")
+    )
+    assert len(written) == len(truth) == 12
+    error = float(re.search(r"val_error.*\n *(\S+)", printed)[1])
+    assert error < 4, "guessing the middle is off by about seven"
+
+
+@pytest.mark.slow
+def test_front_goes_from_fast_to_good(tmp_path):
+    text(tmp_path)
+    printed = run_example("11_good_and_fast", tmp_path, "data")
+    front = [tuple(map(float, row)) for row in re.findall(r"^ +([\d.]+) +([\d.]+) ", printed, re.M)]
+    assert front
+    assert front == sorted(front)
+    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+    assert "\nThe " in printed
+
+
+@pytest.mark.slow
+def test_rows_are_on_the_server(postgres, postgres_url, tmp_path):
+    url = postgres_url.replace("postgresql+psycopg:", "postgresql:")
+    printed = run_example("12_postgresql", tmp_path, NAS_DATABASE=url)
+    database = url.rpartition("/")[2]
+    [(count,)] = postgres.execute("SELECT count(*) FROM nas_leaderboard", database)
+    assert count > 4
+    stored = {
+        row[0] for row in postgres.execute("SELECT candidate_id FROM nas_candidate", database)
+    }
+    assert set(re.findall(ID + "  ", printed)) <= {f"{one}  " for one in stored}
+    assert not (tmp_path / "studies" / "on_a_server" / "study.db").exists()
+    assert run_example("12_postgresql", tmp_path, url) == printed

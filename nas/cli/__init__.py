@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli import terminal
+from nas.cli.compare import compare
 from nas.cli.dashboard import dashboard
 from nas.cli.db import db
 from nas.cli.doctor import doctor
@@ -25,6 +26,7 @@ from nas.cli.generate import generate
 from nas.cli.init import init
 from nas.cli.predict import predict
 from nas.cli.profile import profile
+from nas.cli.report import report
 from nas.cli.rm import rm
 from nas.cli.schema import schema
 from nas.cli.search import search
@@ -44,12 +46,14 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (trials, "nas trials quickstart --where 'params < 1e5' --sort val_loss"),
     (best, "nas best quickstart --max-params 100000"),
     (show, "nas show quickstart 17"),
+    (compare, "nas compare quickstart other"),
     (enqueue, "nas enqueue quickstart n_layer=4 d_model=64 n_head=4 d_ff=192"),
     (dashboard, "nas dashboard quickstart --port 8080"),
     (generate, "nas generate quickstart --prompt 'The ' --temperature 0.8"),
     (predict, "nas predict mystudy 'a text' 'another one'"),
     (finetune, "nas finetune mystudy --data more.csv --out tuned"),
     (export, "nas export quickstart --to onnx --int8"),
+    (report, "nas report quickstart --open"),
     (train, "nas train quickstart --candidate 17 --tokens 2000000"),
     (profile, "nas profile --space llama_tiny --set n_layer=4 --set d_model=128"),
     (spaces, "nas spaces llama_small --context 128"),

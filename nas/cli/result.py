@@ -195,13 +195,16 @@ def _show_latency(summary: Mapping[str, Any]) -> None:
 
 
 def _show_places(study: Study) -> None:
-    best, file = study.best(), study.folder / "study.db"
+    from nas.report import FILE
+
+    best, file, report = study.best(), study.folder / "study.db", study.folder / FILE
     terminal.say()
     show_pairs(
         {
             "folder": shown_path(study.folder),
             "database": shown_path(file) if file.exists() else study.database,
             "model": shown_path(study.folder / best.model_path) if best.model_path else None,
+            "report": shown_path(report) if report.exists() else None,
         }
     )
 

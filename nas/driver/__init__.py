@@ -5,8 +5,9 @@ finds, `claim` keeps other writers out (`owner` knows who has the study), `begin
 a study keeps, `budgets` says how many tokens a shape gets.
 `search` loops: `choosing` says what is trained next, of what `proposing` tries anew and what waits,
 `jobs` makes the job, `watch` ends it if it hangs, `recovery` says whether a failed one is tried
-again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` says who is trained again and
-`result` sums up. `sizing` says what a job takes of a machine.
+again, `ledger` writes what came of it and `candidates` keeps it in order, `finalists` says who is
+trained again and `result` sums up, `closing` leaves the report behind. `sizing` says what a job
+takes of a machine.
 `events` is what listeners are told, `standing` keeps up and stores where a search stands by them,
 `loggers` tells them to the loggers of the study file.
 `limits` says when it is time to end and `pace` what that is
@@ -27,6 +28,7 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
+from nas.driver.closing import leaving_report
 from nas.driver.disk import check_disk, disk_faults_told, need_of
 from nas.driver.events import Event, Listener, Note, silent
 from nas.driver.filesystem import place_warning
@@ -120,9 +122,14 @@ def search(
         opened = open_for_search(config, fresh=fresh, database=database)
         try:
             if not is_finished(opened):
-                _run(opened, listener, stop)
+                with leaving_report(_study_of(opened), listener):
+                    _run(opened, listener, stop)
         finally:
             opened.close()
+    return _study_of(opened)
+
+
+def _study_of(opened: OpenedStudy) -> Study:
     return Study(url=opened.store.url, folder=opened.folder, name=opened.record.name)
 
 

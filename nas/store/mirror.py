@@ -107,7 +107,7 @@ class Mirror:
 
     def _add(self, row: CandidateRow, evaluations: Iterable[EvaluationRow]) -> bool:
         """Add a trial unless it is there; after `close` Optuna is asked which are."""
-        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
+        with quiet(), our_errors(self._where), _optunas_errors(self._where):
             storage, study_id = self._open()
             if row.candidate_id in self._mirrored:
                 return False
@@ -128,7 +128,7 @@ class Mirror:
 
     def _found(self) -> set[str]:
         """Return the ids of the candidates that Optuna shows."""
-        with _quiet(), our_errors(self._where), _optunas_errors(self._where):
+        with quiet(), our_errors(self._where), _optunas_errors(self._where):
             self._open()
         return self._mirrored
 
@@ -243,7 +243,7 @@ def load_study(url: str, name: str) -> optuna.Study:
     address = database_url(url)
     if not _has_tables(address):
         raise KeyError(name)
-    with _quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
+    with quiet(), our_errors(shown(address)), _optunas_errors(shown(address)):
         return optuna.load_study(study_name=name, storage=_storage(address, keep=False))
 
 
@@ -299,7 +299,7 @@ def _storage_of(url: str) -> Iterator[optuna.storages.RDBStorage]:
     """Yield Optuna's storage in a database, and let go of it."""
     address = database_url(url)
     where = shown(address)
-    with _quiet(), our_errors(where), _optunas_errors(where):
+    with quiet(), our_errors(where), _optunas_errors(where):
         storage = _storage(address)
         try:
             yield storage
@@ -362,7 +362,7 @@ def _local(time: datetime) -> datetime:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Optuna's notes about studies made or found off the user's screen."""
     import optuna  # importing it sets the level of its logger: import first
 

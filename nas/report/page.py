@@ -1,0 +1,154 @@
+"""From facts to one HTML file that needs nothing else: no network, no other file, no server.
+
+Everything that came from a study is escaped by the templates, or is JSON whose `<`, `>` and `&` are
+written as escapes. A content security policy lets only the page's own scripts run, by a number that
+follows from the content, so that nothing which a study holds can run or fetch anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from nas.errors import NotFoundError
+from nas.report.drawing import draw, widest
+from nas.report.figures import plots_of
+from nas.report.figures.effort import cost_words
+from nas.report.palette import THEMES
+from nas.report.table import cell
+from nas.wording import duration, several
+
+ASSETS = "assets"
+# What must not stand in a script element, and U+2028 and U+2029, which JavaScript once took for
+# ends of lines.
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+# The effort of compression: one more level costs more time than the bytes are worth.
+LEVEL = 6
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """Return the page of a study's facts (see `facts.gather`); equal facts give an equal page."""
+    plots = plots_of(facts)
+    full = widest(facts["shapes"].values())
+    shapes = {name: draw(shape, full) for name, shape in facts["shapes"].items()}
+    drawn = {
+        "figures": {name: plot.figure for name, plot in plots.items() if plot.data},
+        "shapes": shapes,
+        "themes": THEMES,
+    }
+    winner = facts["result"]["winner"]
+    return filled(
+        "page.html.j2",
+        facts=facts,
+        plots=plots,
+        drawn=drawn,
+        js="report.js",
+        shape=None if winner is None else shapes[_architecture(facts, winner)],
+        reference=_reference_shape(facts, shapes),
+        version=facts["provenance"]["versions"].get("transformer-nas", ""),
+        cost=cost_words(facts),
+    )
+
+
+def filled(
+    name: str, *, facts: Mapping[str, Any], drawn: Mapping[str, Any], js: str, **more: Any
+) -> str:
+    """Return a page of ours from its template.
+
+    Args:
+        name: The template.
+        facts: What the page is drawn from; it is embedded, and known to the template.
+        drawn: `figures`, `shapes` and `themes`, for the page's scripts.
+        js: The page's own script, which follows `page.js`.
+        more: What else the template knows.
+    """
+    content = embedded_json(facts)
+    template = _environment().get_template(name)
+    return str(
+        template.render(
+            facts=facts,
+            themes=THEMES,
+            facts_json=content,
+            drawn=packed(json.dumps(drawn, separators=(",", ":"), allow_nan=False)),
+            plotly=packed_plotly(),
+            css=_asset("report.css"),
+            js=_asset("page.js") + _asset(js),
+            nonce=hashlib.sha256(content.encode()).hexdigest()[:32],
+            **more,
+        )
+    )
+
+
+def _architecture(facts: Mapping[str, Any], place: int) -> str:
+    architecture: str = facts["candidates"][place]["architecture"]
+    return architecture
+
+
+def _reference_shape(facts: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
+    """Return the reference's drawing, where it is another shape than the winner's."""
+    winner, reference = facts["result"]["winner"], facts["result"]["reference"]
+    if reference is None or winner is None:
+        return None
+    own = _architecture(facts, reference)
+    return None if own == _architecture(facts, winner) else shapes[own]
+
+
+def embedded_json(plain: Any) -> Any:
+    """Return JSON that may stand in a script element, whatever it holds."""
+    from markupsafe import Markup
+
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return Markup(text.translate(_ESCAPES))  # noqa: S704  # what could end the element is escaped
+
+
+def packed(text: str) -> str:
+    """Return a text compressed, in letters that HTML takes; equal texts give equal letters."""
+    return base64.b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
+
+
+@cache
+def packed_plotly() -> str:
+    """Return plotly.js, packed: the file that the Python package plotly brings along.
+
+    Raises:
+        NotFoundError: If that package is not installed, or has no such file.
+    """
+    try:
+        source = files("plotly").joinpath("package_data", "plotly.min.js")
+        return packed(source.read_text(encoding="utf-8"))
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise NotFoundError(
+            "the report needs the package plotly; run: pip install 'plotly>=6'"
+        ) from None
+
+
+def _asset(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(files("nas.report").joinpath(ASSETS, name).read_text(encoding="utf-8"))  # noqa: S704  # our own file
+
+
+@cache
+def _environment() -> Any:
+    import jinja2
+
+    def load(name: str) -> str | None:
+        file = files("nas.report").joinpath(ASSETS, name)
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"duration": duration, "cell": cell}
+    environment.globals["several"] = several
+    return environment
