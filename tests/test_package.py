@@ -31,10 +31,11 @@ def wheel(tmp_path_factory):
     return next((copy / "dist").glob("*.whl"))
 
 
-def test_wheel_holds_every_module_and_the_marker_of_types(wheel):
+def test_wheel_holds_every_module_the_schemas_and_the_marker_of_types(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nas").rglob("*.py")}
-    assert modules | {"nas/py.typed"} <= held
+    schemas = {f"nas/schemas/{kind}.schema.json" for kind in ("space", "study")}
+    assert modules | schemas | {"nas/py.typed"} <= held
 
 
 def test_wheel_holds_what_the_report_is_made_of(wheel):

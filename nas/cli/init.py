@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas.proposal import Proposal
 
 MINUTES = 5.0
-LARGE = 32 * 2**20  # bytes of text from which preparing the data just to time it takes too long
+LARGE = 32 * 2**20  # bytes from which preparing the data just to time them takes too long
 
 
 def init(
@@ -100,7 +100,7 @@ def _proposed(sight: object, minutes: float, name: str) -> Proposal:
     assert isinstance(sight, Sight)
     machine = this_machine()
     first = propose(sight, machine, minutes)
-    if sight.bytes > LARGE:
+    if sight.size > LARGE:
         _say_note("the data are large: the pace of this machine is assumed, not measured")
         return first
     terminal.say("timing a few steps on this machine...")

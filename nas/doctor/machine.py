@@ -44,7 +44,7 @@ def processor() -> list[Finding]:
         )
     ]
     fast = has_fast_bf16("cpu")
-    words = "has instructions for bf16" if fast else "has none for bf16: fp32 is the fastest here"
+    words = "has instructions for it" if fast else "has none for it: fp32 is the fastest here"
     return [*found, Finding(name="bf16", state=OK, found=f"the processor {words}")]
 
 

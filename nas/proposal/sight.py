@@ -54,6 +54,11 @@ class Sight:
         counts = self.classes.values()
         return bool(counts) and max(counts) >= RARE * min(counts)
 
+    @property
+    def size(self) -> int:
+        """Bytes of text, or of pixels, that a search reads at its beginning."""
+        return max(self.bytes, self.examples * self.image_side**2)
+
     def length_within(self, share: float) -> int:
         """Return the length that a share of the inputs does not exceed."""
         ordered = sorted(self.lengths)

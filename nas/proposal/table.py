@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nas.data.interactions import LEAST_EVENTS, histories_of
@@ -41,22 +42,17 @@ def look_at_table(files: Mapping[str, Path], task: str | None) -> Sight:
         return look_at_text(files)
     tables = {name: _read(path, found) for name, path in files.items()}
     sight = _LOOKS[chosen](tables)
+    usual = TABLE_TASKS[chosen]
     options = {
         f"{ours}_column": theirs
         for ours, theirs in found.items()
-        if names and theirs not in TABLE_TASKS[chosen][ours]
+        if names and theirs != next((name for name in usual[ours] if name in names), None)
     }
     data = {name: str(path) for name, path in files.items()}
-    return Sight(
-        task=chosen,
+    return replace(
+        sight,
         data=data.get(WHOLE) or data,
-        words=sight.words,
-        examples=sight.examples,
-        bytes=sight.bytes,
-        lengths=sight.lengths,
-        items=sight.items,
         options=options,
-        classes=sight.classes,
         notes=(*notes, *_shared_notes(tables, found), *sight.notes),
     )
 
@@ -80,8 +76,8 @@ def _chosen(
     if named:
         chosen = next(iter(named))
         return chosen, named[chosen], _other_tasks(chosen, [*named, *seen])
-    if not names and (found := _without_header(wanted, seen, columns)):
-        return found[0], found[1], _other_tasks(found[0], list(seen))
+    if not names and (bare := _without_header(wanted, seen, columns)):
+        return bare[0], bare[1], _other_tasks(bare[0], list(seen))
     if seen and names:
         # Labels are the surer sign: columns of many sentences are common beside them.
         chosen = "text_classification" if "text_classification" in seen else next(iter(seen))

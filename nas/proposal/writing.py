@@ -49,7 +49,7 @@ def study_text(proposal: Proposal, file: Path) -> str:
     """
     sections = (
         _head(proposal, file),
-        _task(proposal, file.absolute().parent),
+        _task(proposal, file.absolute().parent.resolve()),  # as `..` in a path goes
         _training(proposal),
         _search(proposal),
         _running(),

@@ -101,6 +101,17 @@ def test_columns_of_other_names_are_found_by_content(name, columns, tmp_path):
     assert (found["text_column"], found["label_column"]) == wanted
 
 
+def test_a_column_is_named_where_the_search_would_take_another(tmp_path):
+    rng = random.Random(0)
+    lines = [(f"{number}", sentence(rng), "ab"[number % 2]) for number in range(60)]
+    path = rows(tmp_path / "a.csv", ("text", "review", "label"), lines)
+    config = proposed(path, tmp_path)[1]
+    assert config.task.options["text_column"] == ""  # by its name
+    path = rows(tmp_path / "b.csv", ("text", "review", "mark"), lines)
+    config = proposed(path, tmp_path)[1]
+    assert config.task.options["text_column"] == "review"  # by its content
+
+
 def test_jsonl_and_gzip_are_read(tmp_path):
     rng, path = random.Random(0), tmp_path / "x.jsonl.gz"
     with gzip.open(path, "wt", encoding="utf-8") as file:

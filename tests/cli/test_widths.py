@@ -36,6 +36,7 @@ SLOW = (
     "doctor",
     "profile --space llama_tiny",
     "profile tiny --phase decode",
+    "report tiny",
     "enqueue tiny n_layer=2 d_model=24 d_ff=32",
     "train tiny --set n_layer=1 --set d_model=24 --set d_ff=16",
     "finetune tiny --data notes.txt --out tuned --epochs 0.05",
@@ -44,7 +45,7 @@ SLOW = (
     "rm tiny --yes",
 )
 # What needs more than this study: a classifier, another study, a server; and what is no text.
-ELSEWHERE = {"predict", "compare", "report", "dashboard", "schema"}
+ELSEWHERE = {"predict", "compare", "dashboard", "schema"}
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
