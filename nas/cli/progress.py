@@ -146,14 +146,13 @@ class LiveView:
         with self._lock:
             line = lasting_line(event, self._board)
             self._board.take(event)
-        if line is not None:
-            self._region.above(terminal.harmless(line), self._frame())
+            if line is not None:
+                self._region.above(terminal.harmless(line), self._frame())
 
     def _draw_on(self) -> None:
         while not self._left.wait(FRAME_SECONDS):
-            self._region.draw(self._frame())
+            with self._lock:
+                self._region.draw(self._frame())
 
     def _frame(self) -> list[str]:
-        with self._lock:
-            standing = self._board.standing()
-        return frame(standing, terminal.width(), terminal.height())
+        return frame(self._board.standing(), terminal.width(), terminal.height())

@@ -69,12 +69,13 @@ def running_line(one: Running, width: int) -> str:
     free = _free(width, number, params, *cells.values())
     shape_room = max(LEAST_SHAPE, min(max(SHAPE, len(shape)), free - bar_least - len(GAP)))
     first = f"{number} {_cut(shape, shape_room):<{shape_room}} {params}"
-    bar = _bar(one.share, min(bar_most, free - shape_room - len(GAP)))
-    line = GAP.join([first, *([bar] if len(bar) >= bar_least else []), *cells.values()])
-    if len(line) >= width:
-        return _cut(line, width - 1)
-    filled = bar.rstrip(bar[-1:]) if one.share < 1 else bar
-    return line.replace(bar, terminal.accent(filled) + bar[len(filled) :], 1)
+    filled, empty = _bar(one.share, min(bar_most, free - shape_room - len(GAP)))
+    bar = [filled + empty] if len(filled + empty) >= bar_least else []
+    plain = GAP.join([first, *bar, *cells.values()])
+    if len(plain) >= width:
+        return _cut(plain, width - 1)
+    coloured = [terminal.accent(filled) + empty] if bar else []
+    return GAP.join([first, *coloured, *cells.values()])
 
 
 def _cells(one: Running, *, wide: bool) -> dict[str, str]:
@@ -94,10 +95,11 @@ def _free(width: int, *cells: str) -> int:
     return width - 1 - sum(len(cell) for cell in cells) - len(GAP) * (len(cells) - 1)
 
 
-def _bar(share: float, room: int) -> str:
+def _bar(share: float, room: int) -> tuple[str, str]:
+    """Return the two parts of a bar of so many characters."""
     full, empty = terminal.symbol("━", "#"), terminal.symbol("─", ".")
-    filled = min(room, round(share * room))
-    return full * filled + empty * (room - filled)
+    filled = max(0, min(room, round(share * room)))
+    return full * filled, empty * (room - filled)
 
 
 def _cut(text: str, room: int) -> str:

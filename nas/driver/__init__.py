@@ -9,13 +9,12 @@ again, `ledger` writes what came of it and `candidates` keeps it in order, `fina
 trained again and `result` sums up, `closing` leaves the report behind. `sizing` says what a job
 takes of a machine.
 `events` is what listeners are told, `standing` keeps up and stores where a search stands by them,
-`loggers` tells them to the loggers of the study file.
-`limits` says when it is time to end and `pace` what that is
-reckoned from, `latency` which shapes are too slow, `stopping` takes interrupts, `warm` takes over
-what another study measured. Beside a search, on its `bench`, `retrain` trains a stored candidate
-again, `extend` to more tokens, and `own` a shape of the user's. `checking` looks a study over, and
-`removing` deletes it. `disk` says what a study takes and what it means that a disk is full,
-`filesystem` where SQLite is not safe.
+`onlooking` reads that in another process, `loggers` tells them to the loggers of the study file.
+`limits` says when it is time to end and `pace` what that is reckoned from, `latency` which shapes
+are too slow, `stopping` takes interrupts, `warm` takes over what another study measured. Beside a
+search, on its `bench`, `retrain` trains a stored candidate again, `extend` to more tokens, and
+`own` a shape of the user's. `checking` looks a study over, and `removing` deletes it. `disk` says
+what a study takes and what it means that a disk is full, `filesystem` where SQLite is not safe.
 """
 
 from __future__ import annotations

@@ -116,6 +116,7 @@ def test_tensorboard_shows_hyperparameters(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own use of SQLAlchemy
 def test_mlflow_reads_back_what_was_told_and_nothing_twice(tmp_path, monkeypatch):
     need_module("mlflow", INSTALL)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -150,12 +151,16 @@ def mlflow_runs(folder, study):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_search_that_is_interrupted_and_goes_on_is_logged_once_in_both(configure, monkeypatch):
     for name in NEEDS.values():
         need_module(name, INSTALL)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = configure(
-        logger=["tensorboard", "mlflow"], per_candidate={"tokens": 150_000, "eta": 1}
+        logger=["tensorboard", "mlflow"],
+        per_candidate={"tokens": 60_000, "eta": 1},
+        finalists={"top": 1, "seeds": 1},
+        stop={"candidates": 2},
     )
 
     def leave(event):
