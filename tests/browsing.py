@@ -24,6 +24,7 @@ NO_NETWORK = (
     "--no-first-run",
     "--no-default-browser-check",
 )
+DRAWN = "return document.documentElement.dataset.ready === 'yes'"
 PATIENCE = 30  # seconds for a page to be drawn on a busy machine
 
 
@@ -59,14 +60,15 @@ class Browser:
         height: int = 900,
         scheme: str = "light",
         media: str = "screen",
+        until: str = DRAWN,
     ) -> None:
-        """Open a page as a fresh visitor and wait until all of it is drawn."""
+        """Open a page as a fresh visitor and wait until all of it is drawn, or what is asked."""
         self.resize(width, height)
         self.emulate(scheme, media)
         self.driver.get("about:blank")
         self.console(), self.events()  # of the page before
         self.driver.get(path.absolute().as_uri())
-        self.wait("return document.documentElement.dataset.ready === 'yes'")
+        self.wait(until)
 
     def resize(self, width: int, height: int) -> None:
         self.cdp(

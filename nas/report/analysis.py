@@ -15,7 +15,7 @@ from nas.store.hypervolume import front_summary
 from nas.strategies import Observation
 from nas.strategies.halving import Halving
 from nas.tasks.metrics import direction
-from nas.wording import front_words
+from nas.wording import front_words, several
 
 # A power law is fitted to so many points at least, of sizes that differ by this factor at least.
 LAW_POINTS, LAW_RANGE = 5, 1.5
@@ -24,11 +24,11 @@ LAW_POINTS, LAW_RANGE = 5, 1.5
 def pareto_facts(material: Material) -> dict[str, Any]:
     """Return the `objectives`, the places on the `front` of all of them, and its volume."""
     objectives = list(material.study.objectives)
-    several = len(objectives) > 1
-    if not several:
+    is_alone = len(objectives) == 1
+    if is_alone:
         objectives.append("params" if objectives != ["params"] else "flops_per_token")
     front = ranking.pareto_front(material.complete, objectives)
-    volume = front_summary(material.complete, objectives) if several else None
+    volume = None if is_alone else front_summary(material.complete, objectives)
     return {
         "objectives": objectives,
         "directions": [direction(name) for name in objectives],
@@ -56,8 +56,8 @@ def importance_facts(material: Material) -> dict[str, Any]:
     known = [value for value in values if value is not None]
     if len(rows) < FEWEST:
         facts["reason"] = (
-            f"{len(rows)} complete candidates; importance takes {FEWEST} at least, and is rough "
-            "below fifty."
+            f"{several(len(rows), 'complete candidate')}; importance takes {FEWEST} at least, and "
+            "is rough below fifty."
         )
     elif not axes:
         facts["reason"] = "The complete candidates differ in no dimension."
@@ -104,7 +104,8 @@ def power_law(sizes: Sequence[float], losses: Sequence[float]) -> dict[str, Any]
     """
     count = len(sizes)
     if count < LAW_POINTS:
-        return {"reason": f"{count} complete candidates; a law is fitted to {LAW_POINTS} at least."}
+        words = several(count, "complete candidate")
+        return {"reason": f"{words}; a law is fitted to {LAW_POINTS} at least."}
     if max(sizes) < LAW_RANGE * min(sizes):
         return {"reason": f"All are of nearly one size, within a factor of {LAW_RANGE:g}."}
     if min(losses) <= 0:
