@@ -37,6 +37,12 @@ def test_wheel_holds_every_module_and_the_marker_of_types(wheel):
     assert modules | {"nas/py.typed"} <= held
 
 
+def test_wheel_holds_what_the_report_is_made_of(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assets = (ROOT / "nas" / "report" / "assets").iterdir()
+    assert {path.relative_to(ROOT).as_posix() for path in assets} <= held
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_wheel_holds_the_yaml_of_the_checkout(wheel, kind):
     held = zipfile.ZipFile(wheel).namelist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,22 +25,28 @@ def compare(
     studies: Annotated[
         list[str],
         typer.Argument(
-            metavar="STUDY STUDY...",
+            metavar="STUDY",
             help="Two searches or more: names in ./studies, folders or database URLs.",
             show_default=False,
         ),
     ],
-    html: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "--html",
             metavar="FILE",
-            help="Write the page here; by default it is compare.html in ./studies.",
+            help="Where the page goes; compare.html in ./studies if left out.",
             show_default=False,
         ),
     ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Put searches side by side: best so far against time, finals, budget, winners' shapes."""
+    """Put searches side by side, here and on a page.
+
+    Shown are the best so far against time, the finals, the budget and the winners' shapes, and what
+    of it does not compare. Searches that differ only in their seed are taken together.
+    """
     from nas.report.comparison import compare_studies
 
     found = compare_studies([find_study(name)[0] for name in studies])
@@ -49,8 +56,8 @@ def compare(
         show_rows([_flat(group, run) for group in found.groups for run in group.runs], form, [])
     else:
         _show(found)
-    if html is not None or form is Format.TABLE:
-        _write_page(found, html, aside=form is not Format.TABLE)
+    if out is not None or form is Format.TABLE:
+        _write_page(found, out, aside=form is not Format.TABLE)
 
 
 def _show(found: Comparison) -> None:
@@ -60,14 +67,27 @@ def _show(found: Comparison) -> None:
         [_row(found, run) for group in found.groups for run in group.runs],
         ["study", "best", *_final_names(found), "params", "time", "tokens", "done", "shape"],
     )
-    terminal.say(terminal.visible(found.verdict))
+    _say_whole(found.verdict)
     _show_groups(found)
     _show_times(found)
     if found.warnings:
         terminal.say()
         terminal.heading("not quite comparable" if len(found.warnings) > 1 else "note")
         for warning in found.warnings:
-            terminal.say(f"  {terminal.visible(warning)}")
+            _say_whole(warning, "- ")
+
+
+def _say_whole(text: str, mark: str = "") -> None:
+    """Write a sentence over as many lines as it needs."""
+    lines = wrap(
+        terminal.visible(text),
+        terminal.width(),
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    terminal.say("\n".join(lines))
 
 
 def _row(found: Comparison, run: Run) -> dict[str, Any]:
@@ -168,11 +188,13 @@ def _flat(group: Group, run: Run) -> dict[str, Any]:
     }
 
 
-def _write_page(found: Comparison, html: Path | None, *, aside: bool) -> None:
+def _write_page(found: Comparison, out: Path | None, *, aside: bool) -> None:
     from nas.places import studies_folder
     from nas.report.compare_page import write_comparison
 
-    path = write_comparison(found, html or studies_folder() / PAGE)
+    if out is None:
+        studies_folder().mkdir(parents=True, exist_ok=True)
+    path = write_comparison(found, out or studies_folder() / PAGE)
     text = f"page: {shown_path(path.absolute())}"
     if aside:
         terminal.aside(text)

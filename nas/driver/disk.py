@@ -55,6 +55,9 @@ DATABASE_BYTES, CANDIDATE_BYTES, EVALUATION_BYTES = 300_000, 8_192, 4_096
 # two measurements; at 1,000 pages of 4,120 bytes it begins anew, when a transaction has ended.
 LOG_LEAST, LOG_CANDIDATE, LOG_EVALUATION = 600_000, 100_000, 50_000
 LOG_MOST = 4_500_000
+# A report, most of which is plotly.js (1.9 MB; the pages of 0 and 1,000 candidates were 2.0 and 3.9
+# MB), and a new one beside the old until it is whole.
+REPORT_BYTES, REPORT_CANDIDATE, REPORTS = 2_100_000, 2_500, 2
 # Below this a database has no room for its log and the memory that its readers share.
 ROOM = 65_536
 LEAST_DATABASE = 150_000
@@ -110,7 +113,7 @@ def disk_need(
     return DiskNeed(
         least=least,
         one=model + 2 * checkpoint,
-        most=data + models + checkpoints * checkpoint + stored,
+        most=data + models + checkpoints * checkpoint + stored + _report_bytes(number + trainings),
     )
 
 
@@ -274,6 +277,11 @@ def _unclear_fault(error: BaseException | None, folder: Path) -> str:
             return why_full(folder)
         error = error.__cause__ or error.__context__
     return ""
+
+
+def _report_bytes(rows: int) -> int:
+    """Return what the report of so many candidates takes at most."""
+    return REPORTS * (REPORT_BYTES + REPORT_CANDIDATE * rows)
 
 
 def _in_blocks(size: int) -> int:

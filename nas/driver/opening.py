@@ -6,6 +6,7 @@ is held to what it was begun with.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Sequence
@@ -339,7 +340,11 @@ def _stored(
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": str(os.cpu_count()),
+    }
     for name in ("transformer-nas", "torch", "optuna", "numpy"):
         try:
             found[name] = version(name)

@@ -3,7 +3,9 @@
 The way is one direction. `facts` reads a study into one plain record (`material` is what was read,
 `clock` its time, `shapes` its shapes, `candidates`, `outcome`, `analysis` and `running` the parts
 of the record), `figures` makes plots of the record, `drawing` draws shapes, and `page` writes all
-of it as HTML. Nothing but the record reaches the page: equal records give equal bytes.
+of it as HTML. Nothing but the record reaches the page: equal records give equal bytes. `comparison`
+puts several searches side by side (`comparable` says what does not compare), and `compare_page`
+writes that.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from nas.study import Study
 
 FILE = "report.html"  # in a study's folder
 
-__all__ = ["FILE", "gather", "write_report"]
+__all__ = ["FILE", "gather", "put", "write_report"]
 
 
 def write_report(study: Study, path: Path | None = None) -> Path:
@@ -38,7 +40,14 @@ def write_report(study: Study, path: Path | None = None) -> Path:
     from nas.report.page import render
 
     target = study.folder / FILE if path is None else Path(path)
-    text = render(gather(study))
+    put(target, render(gather(study)))
+    return target
+
+
+def put(target: Path, text: str) -> None:
+    """Write a page whole or not at all; see `write_report`."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name a file with --out")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -55,4 +64,3 @@ def write_report(study: Study, path: Path | None = None) -> Path:
     except BaseException:  # a second Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
-    return target

@@ -33,7 +33,7 @@ KINDS = {
     "id": "id",
     "error": "text",
 }
-TITLES = {"number": "#", "seconds": "training s", "weights": "weights", "id": "candidate"}
+TITLES = {"number": "#", "id": "candidate"}  # others by their name, as a filter asks for them
 
 
 def candidate_facts(material: Material) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def _column(name: str) -> dict[str, str]:
         kind = "milliseconds"
     if name in ("throughput", "flops_per_token", "train_memory_bytes"):
         kind = "count"
-    return {"name": name, "title": TITLES.get(name, name.replace("_", " ")), "kind": kind}
+    return {"name": name, "title": TITLES.get(name, name), "kind": kind}
 
 
 def curve_facts(material: Material) -> list[dict[str, Any]]:

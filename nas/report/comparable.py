@@ -97,14 +97,14 @@ def _few(found: Sequence[str]) -> str:
     return "; ".join(found[:MOST]) + more
 
 
-def _limits(studies: Sequence[Study]) -> Iterator[str]:
+def _limits(firsts: Sequence[Study]) -> Iterator[str]:
     """Say whose search was given more; the figures after equal times still compare."""
+    first = firsts[0]
     for key, words in (("stop", "another limit to the search"), ("finalists", "other finals")):
-        for one in _others(studies, lambda study, key=key: study.config.get(key)):
-            told = {key: one.config.get(key)}, {key: studies[0].config.get(key)}
-            yield f"{words}: {one.name} against {studies[0].name}: " + _few(
-                _differences(told[1], told[0])
-            )
+        for one in firsts[1:]:
+            found = _differences({key: first.config.get(key)}, {key: one.config.get(key)})
+            if found:
+                yield f"{words}: {one.name} against {first.name}: {_few(found)}"
 
 
 def _machines(studies: Sequence[Study]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from nas.finals import compare, mean_interval, sample
 from nas.records import BESIDE_ROLES, ShapeValue, canonical_json
 from nas.report.clock import Clock, busy_seconds
 from nas.report.comparable import warnings_of
+from nas.report.shapes import shape_fact
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.study import Study
@@ -54,6 +55,7 @@ class Winner:
     shape: Mapping[str, ShapeValue]
     params: int | None
     is_reference: bool
+    drawing: Mapping[str, Any]  # what is drawn of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +166,7 @@ def _check(studies: Sequence[Study]) -> None:
         raise InputError(f"compare: got {len(studies)} study, expected two or more")
     seen = set()
     for study in studies:
-        place = (study.database, study.name)
+        place = (Path(study.database).resolve(), study.name)
         if place in seen:
             raise InputError(f"compare: study '{study.name}' is given twice; name different ones")
         seen.add(place)
@@ -234,6 +236,7 @@ def _winner(study: Study, search: Sequence[CandidateRow], winner_id: str | None)
         shape=dict(row.shape),
         params=row.params,
         is_reference=row.architecture_id == reference,
+        drawing=shape_fact(row),
     )
 
 

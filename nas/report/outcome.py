@@ -10,7 +10,7 @@ from nas.finals import summarise
 from nas.places import studies_folder
 from nas.records import Architecture
 from nas.report.material import Material, rounded
-from nas.report.shapes import other_fields, stacks_of
+from nas.report.shapes import shape_fact
 from nas.store.rows import CandidateRow
 from nas.tasks.metrics import direction
 from nas.wording import comparison_words, count, measure, several, shape_words
@@ -297,16 +297,5 @@ def shape_facts(material: Material) -> dict[str, Any]:
     shapes: dict[str, Any] = {}
     for row in material.rows:
         if row.architecture_id not in shapes:
-            shapes[row.architecture_id] = {
-                "family": row.family,
-                "words": shape_words(row.shape),
-                "params": row.params,
-                "d_model": row.shape.get("d_model"),
-                "stacks": stacks_of(row),
-                "others": {name: _plain(value) for name, value in other_fields(row).items()},
-            }
+            shapes[row.architecture_id] = shape_fact(row)
     return shapes
-
-
-def _plain(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

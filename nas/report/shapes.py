@@ -10,6 +10,7 @@ from nas.families import shape_of
 from nas.families.constants import searched_names
 from nas.plugins import is_allowed
 from nas.store.rows import CandidateRow
+from nas.wording import shape_words
 
 DECODER = "_decoder"  # ends the fields that a decoder has of its own
 OF_LAYERS = ("n_head", "n_kv_head", "head_dim", "d_ff")
@@ -44,6 +45,22 @@ def _filled(name: str, value: Any, fields: Mapping[str, Any]) -> Any:
     if value is None and name == "head_dim":
         return fields[WIDTH] // fields["n_head"]
     return value
+
+
+def shape_fact(row: CandidateRow) -> dict[str, Any]:
+    """Return what is drawn of a candidate's shape (see `drawing.draw`)."""
+    return {
+        "family": row.family,
+        "words": shape_words(row.shape),
+        "params": row.params,
+        "d_model": row.shape.get("d_model"),
+        "stacks": stacks_of(row),
+        "others": {name: _plain(value) for name, value in other_fields(row).items()},
+    }
+
+
+def _plain(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def stacks_of(row: CandidateRow) -> list[dict[str, Any]]:

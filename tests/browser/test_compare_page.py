@@ -3,8 +3,8 @@
 import pytest
 from browsing import CONTRAST, dialogs_of, requests_of
 from made_studies import make_study
-from nas.report.compare_page import write_comparison
 
+from nas.report.compare_page import write_comparison
 from nas.report.comparison import compare_studies
 
 pytestmark = pytest.mark.slow

@@ -41,10 +41,10 @@ def test_json_and_csv_are_whole_and_write_a_page_only_where_asked(nas, here, tmp
     plain = json.loads(found.out)
     assert [group["label"] for group in plain["groups"]] == ["auto-0", "random"]
     assert (plain["objective"], found.err) == ("val_loss", "")
-    page = tmp_path / "sub" / "page.html"
+    page = tmp_path / "page.html"
     found = nas("compare", "auto-0", "random", "--format", "csv", "--html", page)
     header, *rows = found.out.splitlines()
-    assert header.startswith("study,group,seed,state,candidates,complete,best,test_loss")
+    assert header.startswith("study,group,seed,state,candidates,complete,best,val_loss")
     assert [row.split(",")[0] for row in rows] == ["auto-0", "random"]
     assert str(page) in found.err
     assert page.is_file()
@@ -57,7 +57,7 @@ def test_json_and_csv_are_whole_and_write_a_page_only_where_asked(nas, here, tmp
         (("auto-0", "auto-0"), "study 'auto-0' is given twice"),
         (("auto-0", "rondom"), "no study 'rondom'"),
         ((), "Missing argument"),
-        (("auto-0", "random", "--html", "."), "is a folder"),
+        (("auto-0", "random", "--out", "."), "is a folder; name a file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(nas, here, arguments, words):

@@ -8,6 +8,8 @@ from made_studies import BEGAN, change_metric, make_study
 from nas.errors import InputError, NotFoundError
 from nas.report.comparison import best_at, compare_studies
 
+pytestmark = pytest.mark.slow  # a dozen studies; `tests/cli/test_compare.py` asks the same in short
+
 FEW = {"candidates": 8, "seeds": 2}
 
 
@@ -50,7 +52,9 @@ def test_line_holds_each_better_value_at_its_time_and_ends_with_the_search(seeds
         for row, value, before in zip(done, best, [None, *best], strict=False)
         if value != before
     }
-    assert expected <= set(first.best_so_far)
+    assert sorted(expected) == [
+        pytest.approx(point) for point in first.best_so_far[: len(expected)]
+    ]
     assert first.best_so_far[-1][1] == first.best == best[-1]
     assert found.direction == "minimize"
     last = max(row.finished_at for row in seeds[0].trials(role="search") if row.finished_at)

@@ -43,8 +43,14 @@ const OPTIONS = {
 };
 const ROOM = 560; // pixels of width below which plotly's buttons would stand on the legend
 
+// A colour goes by its name, `@point`; what may follow is how opaque it is, `@point~40`, 00 to ff.
+function colourOf(text, colours) {
+  const [name, opaque = ""] = text.slice(1).split("~");
+  return name in colours ? colours[name] + opaque : text;
+}
+
 function coloured(plain, colours) {
-  if (typeof plain === "string") return plain[0] === "@" ? colours[plain.slice(1)] || plain : plain;
+  if (typeof plain === "string") return plain[0] === "@" ? colourOf(plain, colours) : plain;
   if (Array.isArray(plain)) return plain.length && typeof plain[0] === "number" ? plain : plain.map((one) => coloured(one, colours));
   if (plain === null || typeof plain !== "object") return plain;
   return Object.fromEntries(Object.entries(plain).map(([name, one]) => [name, coloured(one, colours)]));
@@ -138,6 +144,7 @@ async function nasReport() {
       drawn = JSON.parse(await unpacked("drawn"));
       performance.mark("nas-interactive");
     }
+    for (const one of document.querySelectorAll(".later")) one.classList.remove("later");
     root.dataset.ready = "yes";
   } catch (error) {
     const trouble = document.getElementById("trouble");

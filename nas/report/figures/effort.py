@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nas.report.figures.plot import Facts, Plot, axis, layout
+from nas.report.figures.plot import Facts, Plot, axis, layout, legend
 from nas.report.running import PARTS
 from nas.wording import count, duration, several
 
+LEAST_SHARE = 0.002  # of all, below which a part would be a name without a bar
 COLOURS = dict(zip(PARTS, ("point", "third", "second", "reference", "bad"), strict=True))
 
 
@@ -29,7 +30,7 @@ def cost(facts: Facts) -> Plot:
             "hovertemplate": "%{text}<extra></extra>",
         }
         for part in PARTS
-        if any(found["spent"][row][part] > 0 for row in rows)
+        if sum(found["spent"][row][part] for row in rows) > LEAST_SHARE * found["busy"]
     ]
     traces.append(
         {
@@ -53,6 +54,7 @@ def cost(facts: Facts) -> Plot:
         layout=layout(
             height=260,
             barmode="stack",
+            legend=legend(traceorder="normal"),
             xaxis=axis(f"{unit} of all workers together", rangemode="tozero"),
             yaxis=axis(categoryorder="array", categoryarray=["waiting and other", *rows[::-1]]),
         ),

@@ -59,18 +59,17 @@ def layout(*, height: int = HEIGHT, **more: Any) -> dict[str, Any]:
             "font": {"family": FONT, "size": 13, "color": "@text"},
             "align": "left",
         },
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "bgcolor": "rgba(0,0,0,0)",
-        },
+        "legend": legend(),
         "xaxis": axis(),
         "yaxis": axis(),
     }
     return base | more
+
+
+def legend(**more: Any) -> dict[str, Any]:
+    """Return a legend above the plot, side by side where there is room."""
+    above = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    return {"orientation": "h", "bgcolor": "rgba(0,0,0,0)", **above, **more}
 
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
@@ -90,9 +89,12 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 
 
 def log_ticks(values: Iterable[float]) -> dict[str, Any]:
-    """Return what a logarithmic axis of counts needs besides: ticks at 1, 2 and 5, in short."""
+    """Return what a logarithmic axis of counts needs besides: round ticks, written in short."""
     known = list(values)
-    steps = (1, 2, 5) if max(known) < 3000 * min(known) else (1,)
+    spread = max(known) / min(known)
+    steps: tuple[float, ...] = (1, 2, 5) if spread < 3000 else (1,)
+    if spread < 8:
+        steps = (1, 1.5, 2, 3, 4, 5, 7)
     low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [count(tick) for tick in ticks]}

@@ -1,0 +1,2 @@
+// The comparison's own part: there is none but the theme.
+showTheme();
