@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 StudyArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[STUDY]",
+        metavar="STUDY",
         help="A database URL (...#name), a study's folder, or the name of one in ./studies; "
         "the newest one there if left out.",
         show_default=False,

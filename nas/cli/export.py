@@ -23,7 +23,7 @@ def export(
     out: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[OUT]",
+            metavar="OUT",
             help="A new folder; exports/FORMAT in the model folder if left out.",
             show_default=False,
         ),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[STUDY|FOLDER]",
+        metavar="STUDY|FOLDER",
         help="A study or a model folder; the newest study in ./studies if left out.",
         show_default=False,
     ),

@@ -13,7 +13,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Show only the result
 StudyFileArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[STUDY]",
+        metavar="STUDY",
         help="A study file, a study's folder, the name of one in ./studies, or a shipped "
         "name; if left out, the shipped one of the --task, or quickstart.",
         show_default=False,
@@ -173,7 +173,7 @@ TuningSettingsOption = Annotated[
 ProfiledArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[STUDY|FOLDER]",
+        metavar="STUDY|FOLDER",
         help="A study, whose best candidate it is, or a model folder; the newest study if left "
         "out.",
         show_default=False,

@@ -21,7 +21,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUT]...",
+            metavar="INPUT",
             help="Texts, pictures or folders of them, or histories such as 'a, b, c'; - is "
             "standard input.",
             show_default=False,

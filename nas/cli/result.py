@@ -39,7 +39,7 @@ def show_result(study: Study) -> None:
     _show_front(study, summary, rows)
     _show_latency(summary)
     if not study.config["split"]["test"]:
-        terminal.say("no test split was kept: all figures are on val, which the search has read")
+        terminal.prose("no test split was kept: all figures are on val, which the search has read")
     _show_places(study)
     _show_use(study)
 
@@ -74,7 +74,7 @@ def _show_fidelity(summary: Mapping[str, Any]) -> None:
         similar = one["tau_similar"]
         words = "" if similar is None else f", {similar:.2f} within 10 % of size"
         at = amount_words(one.get("unit", "tokens"), one.get("amount", one["tokens"]))
-        terminal.say(
+        terminal.prose(
             f"measured at {at} and at the end: Kendall's tau "
             f"{one['tau']:.2f} over {several(one['count'], 'candidate')}{words}"
         )
@@ -146,7 +146,7 @@ def _show_comparison(summary: Mapping[str, Any]) -> None:
     else:
         terminal.say("\nwinner against the reference")
         for metric, found in summary["against_reference"].items():
-            terminal.say(f"  {metric}: {comparison_words(found)}")
+            terminal.prose(f"{metric}: {comparison_words(found)}", indent="  ")
 
 
 def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[CandidateRow]) -> None:
@@ -156,13 +156,13 @@ def _show_no_larger(study: Study, summary: Mapping[str, Any], rows: Sequence[Can
         return
     reference = next((r for r in rows if r.architecture_id == summary["reference"]), None)
     if reference is None or row.architecture_id == reference.architecture_id:
-        terminal.say("in the search no candidate of at most the reference's size beat it")
+        terminal.prose("in the search no candidate of at most the reference's size beat it")
         return
     objective = study.objectives[0]
     value, other = row.flat().get(objective), reference.flat().get(objective)
     assert isinstance(value, float)
     assert isinstance(other, float)
-    terminal.say(
+    terminal.prose(
         f"best in the search of at most the reference's {count(reference.params or 0)} parameters: "
         f"#{row.number} {shape_words(row.shape)}, {measure(value)} against {measure(other)}"
     )
@@ -181,14 +181,14 @@ def _show_front(study: Study, summary: Mapping[str, Any], rows: Sequence[Candida
     ]
     terminal.say("\nPareto front of the search")
     show_table(cells, names)
-    terminal.say(front_words(front))
+    terminal.prose(front_words(front))
 
 
 def _show_latency(summary: Mapping[str, Any]) -> None:
     found = summary.get("latency")
     if found:
         verdict = "within" if found["winner_ms"] <= found["max_ms"] else "above"
-        terminal.say(
+        terminal.prose(
             f"\nthe winner takes {found['winner_ms']:.3g} ms, measured at the end: {verdict} "
             f"latency.max_ms {found['max_ms']:g}"
         )

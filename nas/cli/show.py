@@ -25,7 +25,7 @@ def show(
     candidate: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CANDIDATE]",
+            metavar="CANDIDATE",
             help="A candidate's number, its id or the start of it; the best one if left out.",
             show_default=False,
         ),
@@ -83,7 +83,6 @@ def _show(study: Study, row: CandidateRow, evaluations: Sequence[EvaluationRow])
     _show_measured(evaluations)
     _show_front(study, row)
     _show_provenance(study, row)
-    _show_weights(study, row)
     _show_error(row)
 
 
@@ -159,7 +158,7 @@ def _show_front(study: Study, row: CandidateRow) -> None:
     if front is not None:
         place = "on it" if row.candidate_id in front["candidates"] else "not on it"
         of = f"{len(front['candidates'])} of {', '.join(study.objectives)}"
-        terminal.say(f"Pareto front: {place} ({of}); {front_words(front)}")
+        terminal.prose(f"Pareto front: {place} ({of}); {front_words(front)}")
 
 
 def _telling(metric: str) -> tuple[bool, bool, str]:
@@ -196,6 +195,7 @@ def _show_provenance(study: Study, row: CandidateRow) -> None:
             "created": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
             "finished": f"{row.finished_at:%Y-%m-%d %H:%M:%S}" if row.finished_at else None,
             "time": _words({name: duration(spent) for name, spent in row.timings.items()}),
+            "weights": _weights(study, row),
         }
     )
 
@@ -213,18 +213,17 @@ def _words(plain: Mapping[str, Any]) -> str:
     )
 
 
-def _show_weights(study: Study, row: CandidateRow) -> None:
+def _weights(study: Study, row: CandidateRow) -> str:
+    """Return where a candidate's weights are, or how to get them."""
     name = study_name(study)
     if row.model_path is not None:
-        weights = shown_path(study.folder / row.model_path)
-    elif row.state == "complete":
-        weights = f"not kept; train it again: nas train {name} --candidate {row.candidate_id}"
-    elif row.checkpoint is not None:
-        at = f"{count(row.checkpoint.tokens)} tokens, {size(row.checkpoint.bytes)}"
-        weights = f"a checkpoint at {at}; go on with: nas search {name}"
-    else:
-        weights = "none"
-    show_pairs({"weights": weights})
+        return shown_path(study.folder / row.model_path)
+    if row.state == "complete":
+        return f"not kept; train it again: nas train {name} --candidate {row.candidate_id}"
+    if row.checkpoint is None:
+        return "none"
+    at = f"{count(row.checkpoint.tokens)} tokens, {size(row.checkpoint.bytes)}"
+    return f"a checkpoint at {at}; go on with: nas search {name}"
 
 
 def _show_error(row: CandidateRow) -> None:

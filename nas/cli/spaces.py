@@ -28,7 +28,7 @@ def spaces(
     space: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SPACE]",
+            metavar="SPACE",
             help="A file, or the name of one in ./search_spaces or of a shipped one; all if left "
             "out.",
             show_default=False,
@@ -53,7 +53,7 @@ def spaces(
         rows = [_described(one) for one in bound]
         if form is Format.TABLE:
             rows = [_listed(row) for row in rows]
-        columns = ["name", "family", "shapes", "feasible", "params", "description"]
+        columns = ["name", "shapes", "feasible", "params", "description", "family"]
         show_rows(rows, form, columns)
     else:
         _show_one(bound[0], form)

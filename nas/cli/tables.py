@@ -25,6 +25,8 @@ from nas.errors import InputError, nearest
 Row = Mapping[str, Any]
 GAP = "  "
 PROSE = frozenset({"description", "error"})  # columns that may lose their end
+WRAPPED = "description"  # one that keeps it, in several lines, where there is room
+WRAP_ROOM = 24  # characters
 CLIPPED = 16  # characters that such a text keeps at least
 NUMBERS = frozenset({"rank", "score"})  # columns of streams that stand to the right
 TITLES = {"number": "#", "candidate_id": "candidate", "flops_per_token": "flops/token"}
@@ -92,14 +94,10 @@ def show_json(plain: Any) -> None:
 def show_table(rows: Sequence[Row], columns: Sequence[str], *, fit: bool = True) -> None:
     """Write a table with as many of the columns as fit, at least one."""
     blocks = [_block(name, [row.get(name) for row in rows]) for name in dict.fromkeys(columns)]
-    if fit:
-        blocks = _fitted(blocks, terminal.width())
-    for number, line in enumerate(zip(*blocks, strict=True)):
-        text = GAP.join(line).rstrip()
-        if number:
-            terminal.say(text)
-        else:
-            terminal.heading(text)
+    lines = _lines(blocks, terminal.width() if fit else None)
+    terminal.heading(lines[0])
+    if lines[1:]:
+        terminal.say("\n".join(lines[1:]))
 
 
 def show_pairs(pairs: Mapping[str, Any]) -> None:
@@ -197,6 +195,21 @@ def _block(name: str, values: Sequence[Any]) -> list[str]:
     widest = max(map(len, texts))
     numbers = all(isinstance(value, (int, float)) for value in values if value is not None)
     return [text.rjust(widest) if numbers else text.ljust(widest) for text in texts]
+
+
+def _lines(blocks: list[list[str]], width: int | None) -> list[str]:
+    """Return a table's lines, which fit into a width if one is given."""
+    if width is None:
+        return [GAP.join(cells).rstrip() for cells in zip(*blocks, strict=True)]
+    fitted = _fitted(blocks, width)
+    last, room = len(fitted) - 1, width - _width(fitted[:-1]) - len(GAP)
+    if blocks[last][0].rstrip() != WRAPPED or room < WRAP_ROOM:
+        return [GAP.join(cells).rstrip() for cells in zip(*fitted, strict=True)]
+    indent = " " * (width - room)
+    return [
+        GAP.join([*cells, f"\n{indent}".join(textwrap.wrap(text, room) or [""])]).rstrip()
+        for *cells, text in zip(*fitted[:-1], blocks[last], strict=True)
+    ]
 
 
 def _fitted(blocks: list[list[str]], width: int) -> list[list[str]]:

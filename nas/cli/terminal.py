@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 
 import typer
 
@@ -78,6 +79,32 @@ def harmless(text: str) -> str:
 
 def _but_styles(found: re.Match[str]) -> str:
     return found[0] if found["style"] else written_out(found)
+
+
+def prose(text: str, *, indent: str = "") -> None:
+    """Write a sentence to standard output, in as many lines as the terminal needs.
+
+    A pipe that nobody gave a width gets it in one line.
+
+    Args:
+        text: The sentence; a newline before it is an empty line.
+        indent: Stands before each line; those after the first are indented by two more.
+    """
+    while text.startswith("\n"):
+        say()
+        text = text[1:]
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        say(indent + text)
+        return
+    lines = textwrap.wrap(
+        text,
+        max(len(indent) + 20, width()),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    say("\n".join(lines))
 
 
 def exact(text: str) -> None:

@@ -115,7 +115,7 @@ def _show_own(study: Study, result: OwnResult) -> None:
     for name, comparisons in result.comparisons.items():
         terminal.say(f"\nyour shape against the {name}")
         for metric, found in comparisons.items():
-            terminal.say(f"  {metric}: {comparison_words(asdict(found))}")
+            terminal.prose(f"{metric}: {comparison_words(asdict(found))}", indent="  ")
     if not result.rivals:
         terminal.say("\nno other shape has been through finals to compare with")
     for row in result.group.rows:

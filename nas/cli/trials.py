@@ -78,7 +78,8 @@ def trials(
         terminal.heading(f"{how}: {several(len(rows), 'row')}")
         if not rows:
             return
-    show_rows(_cells(rows, form, chosen), form, _default_columns(found, rows), chosen=chosen)
+    columns_shown = _default_columns(found, rows, all_rungs=all_rungs)
+    show_rows(_cells(rows, form, chosen), form, columns_shown, chosen=chosen)
 
 
 def best(
@@ -139,13 +140,16 @@ def _derived(row: CandidateRow) -> dict[str, Any]:
     return {"shape": shape_words(row.shape), "weights": "kept" if row.model_path else None}
 
 
-def _default_columns(study: Study, rows: Sequence[CandidateRow]) -> list[str]:
+def _default_columns(
+    study: Study, rows: Sequence[CandidateRow], *, all_rungs: bool = False
+) -> list[str]:
     """Return a table's columns, the most telling first; those that say nothing are left out."""
     roles, states = {row.role for row in rows}, {row.state for row in rows}
     tests = [name.replace("val_", "test_", 1) for name in study.objectives]
     measured = {name for row in rows for name in row.metrics}
     return [
         "number",
+        *(["tokens"] if all_rungs else []),
         *study.objectives,
         *(name for name in tests if name.startswith("test_") and name in measured),
         *(name for name in TIMES if name in measured),

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -205,7 +206,7 @@ def _for_here(texts: list[str], extra: str) -> list[Requirement]:
 
 
 @cache
-def _project() -> Mapping[str, object]:
+def _project() -> Mapping[str, Any]:
     """Return the `[project]` of the checkout that nas runs from; empty for an installed one."""
     file = Path(__file__).parents[2] / "pyproject.toml"
     if not file.is_file():

@@ -10,9 +10,10 @@ from nas.data.sources import is_builtin, is_there, local_path
 from nas.data.tables import is_table
 from nas.errors import DataError, InputError, nearest
 from nas.proposal.builtin import look_at_builtin
+from nas.proposal.columns import TABLE_TASKS
 from nas.proposal.pictures import look_at_images
 from nas.proposal.sight import Sight
-from nas.proposal.table import TABLE_TASKS, look_at_table
+from nas.proposal.table import look_at_table
 from nas.proposal.text import look_at_text
 from nas.tasks import TASKS
 

@@ -80,8 +80,8 @@ def _chosen(
     if named:
         chosen = next(iter(named))
         return chosen, named[chosen], _other_tasks(chosen, [*named, *seen])
-    if not names and (found := _without_header(wanted, seen, columns)):
-        return found[0], found[1], _other_tasks(found[0], list(seen))
+    if not names and (bare := _without_header(wanted, seen, columns)):
+        return bare[0], bare[1], _other_tasks(bare[0], list(seen))
     if seen and names:
         # Labels are the surer sign: columns of many sentences are common beside them.
         chosen = "text_classification" if "text_classification" in seen else next(iter(seen))
