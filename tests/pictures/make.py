@@ -1,10 +1,10 @@
 """Make the README's pictures: a real search on a real terminal, and the report that it wrote.
 
-    python tests/pictures/make.py [FOLDER]
+    python tests/pictures/make.py [FOLDER] [OPTIONS OF nas search]
 
 Needs Linux or macOS, `chromium` and Pillow (extra `vision`). The search is the shipped quickstart,
-some two minutes, in a folder of its own, or in FOLDER, where a finished one is shown again without
-its live lines. Written are `search.svg` and `report.webp` in `examples/pictures/`.
+some two minutes on an idle machine, in a folder of its own or in FOLDER. Written are `search.svg`
+and `report.webp` in `examples/pictures/`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import io
 import os
 import pty
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -33,7 +34,7 @@ COLUMNS, ROWS = 100, 60
 SHOWN = 16  # lines of the terminal's picture
 LARGEST = 300_000  # bytes of a picture
 PAGE = (1200, 1500)  # pixels of the browser's window
-FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # they would be fetched
+FONTS = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)  # they would be fetched
 CODE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
@@ -70,7 +71,7 @@ class Screen:
             self.lines += [""] * (self._row + 1 - len(self.lines))
 
 
-def screens(folder: Path) -> Iterator[Screen]:
+def screens(folder: Path, options: list[str]) -> Iterator[Screen]:
     """Run `nas search` on a terminal of its own and yield it after each thing that it writes."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -78,7 +79,7 @@ def screens(folder: Path) -> Iterator[Screen]:
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas", "search"],
+        [sys.executable, "-m", "nas", "search", *options],
         cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave,
     )  # fmt: skip
     os.close(slave)
@@ -130,16 +131,20 @@ def main() -> None:
     """Search, and make both pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=None)
-    folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="nas-pictures-"))
+    given, options = parser.parse_known_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="nas-pictures-"))
+    folder.mkdir(exist_ok=True)
     PICTURES.mkdir(exist_ok=True)
     taken: list[str] = []
-    for screen in screens(folder.absolute()):
+    for screen in screens(folder.absolute(), options):
         plain = [CODE.sub("", line) for line in screen.lines]
         running = sum("━" in line or "─" in line for line in plain)
         if running == os.cpu_count() and "now the finals" not in " ".join(plain):
             taken = [line for line in screen.lines if line.strip()]
-    if taken:
-        picture_of(["$ nas search", *taken[:1], *taken[-SHOWN:]], PICTURES / "search.svg")
+    if taken:  # a search that was finished before has no live lines
+        first, latest = taken[:2], taken[2:][-SHOWN:]
+        command = shlex.join(["nas", "search", *options])
+        picture_of([f"$ {command}", *first, *latest], PICTURES / "search.svg")
     photograph(
         folder.absolute() / "studies" / "quickstart" / "report.html", PICTURES / "report.webp"
     )
