@@ -75,7 +75,7 @@ def running_line(one: Running, width: int) -> str:
     if len(plain) >= width:
         return _cut(plain, width - 1)
     coloured = [terminal.accent(filled) + empty] if bar else []
-    return GAP.join([first, *coloured, *cells.values()])
+    return GAP.join([first, *coloured, *cells.values()]).rstrip()
 
 
 def _cells(one: Running, *, wide: bool) -> dict[str, str]:
