@@ -83,6 +83,8 @@ class Driver:
         if (known := len(self._opened.results)) and not self.ledger.rows:
             text = f"starts warm: {known} results of study '{self._config.warm_start}'"
             self._listener(Note(text=text))
+        if "winner" not in (self._record.summary or {}):
+            self.ledger.keep_only(self._result.kept(None))  # which a crash may have cut short
         self._choosing.catch_up()
         self._work(_each(self._choosing.unfinished()))
         reason = self._search()

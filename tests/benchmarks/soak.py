@@ -30,7 +30,8 @@ from nas.config import config_from_plain
 from nas.driver.events import CandidateEnded
 
 MOST_BYTES = 10_000  # a candidate
-ENOUGH = 2_000  # candidates for resident memory to tell more of them than of the beginning
+ENOUGH = {False: 2_000, True: 100}  # candidates, not traced and traced, to tell more of them than
+# of the beginning, when caches fill
 EVERY = 10  # looks over a run
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -93,7 +94,7 @@ def soak(name: str, config: object, candidates: int, *, traced: bool) -> bool:
     print(f"{name}: {candidates} candidates, {spent:,.0f} {what} a candidate; handles, threads "
           f"and children {held} at {first.candidates}, {now} at {last.candidates}; "
           f"resident at the end {last.resident / 2**20:.0f} MB", flush=True)  # fmt: skip
-    little = spent < MOST_BYTES or (not traced and candidates < ENOUGH)
+    little = spent < MOST_BYTES or candidates < ENOUGH[traced]
     return little and all(b <= a for a, b in zip(held, now, strict=True))
 
 
