@@ -75,7 +75,7 @@ def test_table_holds_every_candidate_with_the_values_of_the_database(chromium, r
         cells = shown[name]
         assert cells["state"] == row.state
         if row.metrics:
-            assert float(cells["val loss"]) == pytest.approx(row.metrics["val_loss"], abs=6e-5)
+            assert float(cells["val_loss"]) == pytest.approx(row.metrics["val_loss"], abs=6e-5)
     count = chromium.text("#count")
     assert count.startswith(f"{len(stored)} of {len(stored)} candidates")
 
@@ -84,13 +84,13 @@ def test_head_cells_sort_by_click_and_by_key(chromium, report):
     chromium.open(report("fifty").page)
     button = chromium.run(
         "return [...document.querySelectorAll('#table th button')]"
-        ".find(b => b.textContent.trim() === 'val loss')"
+        ".find(b => b.textContent.trim() === 'val_loss')"
     )
     orders = []
     for press in (chromium.click, chromium.click, lambda one: one.send_keys("\ue007")):
         press(button)
         order = chromium.run("return arguments[0].closest('th').ariaSort", button)
-        values = [float(row["val loss"]) for row in chromium.run(CELLS) if _is_number(row)]
+        values = [float(row["val_loss"]) for row in chromium.run(CELLS) if _is_number(row)]
         assert len(values) > 20
         assert values == sorted(values, reverse=order == "descending")
         orders.append(order)
@@ -100,7 +100,7 @@ def test_head_cells_sort_by_click_and_by_key(chromium, report):
 
 
 def _is_number(row):
-    return row["val loss"].replace(".", "").isdigit()
+    return row["val_loss"].replace(".", "").isdigit()
 
 
 def test_filter_leaves_the_rows_that_hold_the_words(chromium, report):
