@@ -145,6 +145,7 @@ async function nasReport() {
       performance.mark("nas-interactive");
     }
     for (const one of document.querySelectorAll(".later")) one.classList.remove("later");
+    performance.mark("nas-drawn");
     root.dataset.ready = "yes";
   } catch (error) {
     const trouble = document.getElementById("trouble");
