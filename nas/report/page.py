@@ -16,7 +16,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from nas.errors import NotFoundError
 from nas.report.drawing import draw, widest
 from nas.report.figures import plots_of
 from nas.report.figures.effort import cost_words
@@ -114,18 +113,9 @@ def packed(text: str) -> str:
 
 @cache
 def packed_plotly() -> str:
-    """Return plotly.js, packed: the file that the Python package plotly brings along.
-
-    Raises:
-        NotFoundError: If that package is not installed, or has no such file.
-    """
-    try:
-        source = files("plotly").joinpath("package_data", "plotly.min.js")
-        return packed(_eager(source.read_text(encoding="utf-8")))
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise NotFoundError(
-            "the report needs the package plotly; run: pip install 'plotly>=6'"
-        ) from None
+    """Return plotly.js, packed (see the README beside it)."""
+    source = files("nas.report").joinpath(ASSETS, "plotly-basic.min.js.gz").read_bytes()
+    return packed(_eager(gzip.decompress(source).decode()))
 
 
 def _eager(script: str) -> str:
