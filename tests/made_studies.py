@@ -393,8 +393,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args())
     folder = args.pop("folder")
-    args["objectives"] = tuple(args["objectives"])
-    print(make_study(folder, name=folder.name, **args))
+    print(make_study(folder, **args | {"name": folder.name, "objectives": (*args["objectives"],)}))
 
 
 if __name__ == "__main__":
