@@ -56,8 +56,8 @@ DATABASE_BYTES, CANDIDATE_BYTES, EVALUATION_BYTES = 300_000, 8_192, 4_096
 # two measurements; at 1,000 pages of 4,120 bytes it begins anew, when a transaction has ended.
 LOG_LEAST, LOG_CANDIDATE, LOG_EVALUATION = 600_000, 100_000, 50_000
 LOG_MOST = 4_500_000
-# A report, of which plotly.js is 0.5 MB and a candidate some 2 kB, and a new one beside the old until
-# it is whole.
+# A report, of which plotly.js is 0.5 MB and a candidate some 2 kB; a new one lies beside the old
+# until it is whole.
 REPORT_BYTES, REPORT_CANDIDATE, REPORTS = 700_000, 2_500, 2
 # Below this a database has no room for its log and the memory that its readers share.
 ROOM = 65_536
