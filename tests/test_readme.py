@@ -92,6 +92,7 @@ def run(block, folder):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_blocks_run_in_order(folder):
     answers = []
     for block in BLOCKS:

@@ -96,10 +96,6 @@ class Candidates:
         """Return all candidates of a shape, also those of the finals."""
         return list(self._by_shape.get(architecture_id, {}).values())
 
-    def count(self, state: str) -> int:
-        """Return how many candidates of the search are in a state."""
-        return self._states[state]
-
     def tried(self) -> int:
         """Return how many candidates of the search are not in training."""
         return len(self._search) - sum(self._states[state] for state in IN_TRAINING)

@@ -101,10 +101,6 @@ class Ledger:
         """Return all candidates of a shape, also those of the finals."""
         return self._candidates.of_shape(architecture_id)
 
-    def count(self, state: str) -> int:
-        """Return how many candidates of the search are in a state."""
-        return self._candidates.count(state)
-
     def unfinished(self) -> list[CandidateRow]:
         """Return candidates that an earlier run left, in the order of proposal."""
         mine = [row for row in self.rows.values() if row.role not in BESIDE_ROLES]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
@@ -56,8 +57,8 @@ class Proposals:
 
     def _heed_memory(self, history: Sequence[Observation]) -> None:
         """Leave out what takes as much memory as the smallest shape for which there was none."""
-        if not self._ledger.count("oom"):
-            return
+        if "oom" not in map(attrgetter("state"), history) and self._too_much == math.inf:
+            return  # as a rule, and soon seen
         failed = [seen.columns[MEMORY] for seen in history if seen.state == "oom"]
         least = min(failed, default=math.inf)
         if least != self._too_much:

@@ -231,7 +231,7 @@ def test_rm_deletes_after_confirmation_alone(nas, own_place):
     assert (own_place / "studies/tiny/study.db").exists()
     found = nas("rm", "tiny", "--yes")
     assert found.code == 0
-    assert re.search(r"studies/tiny: \d candidates, \d models, \d+ kB", found.out)
+    assert re.search(r"studies/tiny: \d candidates, \d models, [\d.]+ [kM]B", found.out)
     assert not (own_place / "studies/tiny").exists()
 
 

@@ -28,6 +28,7 @@ def test_function_names_are_words() -> None:
     assert not any(name.startswith("test") for name in names)
 
 
+@pytest.mark.slow
 def test_name_log_has_users_with_enough_events() -> None:
     log = examples.name_log()
     assert len(log["user"]) == len(log["item"]) == len(log["time"]) > 10_000

@@ -93,6 +93,7 @@ def test_memory_that_runs_out_is_answered_with_parts_of_a_batch(broken, configur
         assert notes == [], "the same loss to the last bit"
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_again_is_final_and_teaches_the_strategy(broken):
     space = {**FEW, "dimensions": {**FEW["dimensions"], "d_model": {"choices": [16, 24, 32, 40]}}}
     study = nas.search(broken("Starving", space=space, stop={"candidates": 8}))

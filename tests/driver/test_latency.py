@@ -163,6 +163,7 @@ def test_a_limit_that_no_shape_holds_is_refused_in_one_line(configure, clockwork
         search(configure(latency={"phase": "prefill", "max_ms": 0.5}))
 
 
+@pytest.mark.slow
 def test_a_winner_above_the_limit_gives_way_to_the_next_that_holds_it(configure, monkeypatch):
     times = {}
 

@@ -6,8 +6,7 @@ import pytest
 
 import nas
 from nas.driver import SearchInterrupted
-from nas.driver.events import Note
-from nas.records import Progress
+from nas.driver.events import CandidateStarted, Note
 from nas.report import FILE
 
 SMALL = {"stop": {"candidates": 1}, "finalists": {"top": 0, "seeds": 1}}
@@ -30,7 +29,7 @@ def test_an_interrupted_search_leaves_a_report_that_says_so(configure):
 
     def interrupt(event):
         notes.append(event)
-        if isinstance(event, Progress):
+        if isinstance(event, CandidateStarted):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(SearchInterrupted):

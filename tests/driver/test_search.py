@@ -348,7 +348,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(configure, tmp_path, execu
     changes = {
         "executor": executor,
         "workers": 1,
-        "per_candidate": {"tokens": 100_000, "eta": 1},  # longer than it takes to press Ctrl-C
+        "per_candidate": {"tokens": 50_000, "eta": 1},  # longer than it takes to press Ctrl-C
         "stop": {"candidates": 2},
     }
     whole = losses(nas.search(configure("whole", **changes)))
