@@ -27,7 +27,7 @@ from typing import Any
 
 from nas.config import StudyConfig
 from nas.driver.beginning import begun
-from nas.driver.closing import leaving_report
+from nas.driver.closing import leaving_report, write_if_missing
 from nas.driver.disk import DiskNeed, check_disk, disk_faults_told, need_of
 from nas.driver.events import Event, Listener, Note, silent
 from nas.driver.filesystem import place_warning
@@ -120,7 +120,9 @@ def search(
     with disk_faults_told(studies_folder().absolute() / config.name), Stop(at_once=True) as stop:
         opened = open_for_search(config, fresh=fresh, database=database)
         try:
-            if not is_finished(opened):
+            if is_finished(opened):
+                write_if_missing(_study_of(opened), listener)
+            else:
                 with leaving_report(_study_of(opened), listener):
                     _run(opened, listener, stop)
         finally:

@@ -31,6 +31,19 @@ def leaving_report(study: Study, listener: Listener) -> Iterator[None]:
     write_or_tell(study, listener, told=False)
 
 
+def write_if_missing(study: Study, listener: Listener) -> None:
+    """Write the report of a finished study that has none, since its search was killed at its end.
+
+    Args:
+        study: The study.
+        listener: Told of a failure.
+    """
+    from nas.report import FILE
+
+    if not (study.folder / FILE).exists():
+        write_or_tell(study, listener, told=False)
+
+
 def write_or_tell(study: Study, listener: Listener, *, told: bool) -> None:
     """Write a study's report; a failure is a line, not an error.
 

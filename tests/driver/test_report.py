@@ -38,4 +38,8 @@ def test_an_interrupted_search_leaves_a_report_that_says_so(configure):
     assert "The search is interrupted" in report.read_text(encoding="utf-8")
     assert f"report: {report}" in [event.text for event in notes if isinstance(event, Note)]
     nas.search(config)
-    assert "The search is interrupted" not in report.read_text(encoding="utf-8")
+    whole = report.read_text(encoding="utf-8")
+    assert "The search is interrupted" not in whole
+    report.unlink()  # as a search leaves it that was killed at its very end
+    nas.search(config)
+    assert report.read_text(encoding="utf-8") == whole
