@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from nas.store.read_only import read_only_options
 from nas.store.urls import is_server, shown, sqlite_file
 
 BUSY_SECONDS = 30.0  # how long a connection waits for another process's write
-MAGIC = b"SQLite format 3\0"  # how a database begins; see sqlite.org/fileformat
+SMALLEST = 512  # bytes of a database that has anything in it: a page; see sqlite.org/fileformat
 WRITES = "nas_writes"  # execution option: take SQLite's write lock at the start, not midway
 
 # How long a server that does not answer is waited for, and after how many seconds of silence it is
@@ -86,15 +86,30 @@ def check_file(url: sa.URL, *, create: bool) -> None:
 
 def _check_is_sqlite(file: Path) -> None:
     try:
-        with file.open("rb") as opened:
-            begin = opened.read(len(MAGIC))
+        size = file.stat().st_size
     except OSError:
         return  # SQLite says better what is wrong
-    if begin and begin != MAGIC:  # an empty file is an empty database
+    # An empty file is an empty database, but SQLite would take a short text for one, too.
+    if size and (size < SMALLEST or not _reads_as_sqlite(file)):
         raise InputError(
             f"{file}: is no SQLite file; give a study folder or its study.db; one that is damaged "
             "is restored from a copy, or moved aside with --fresh"
         )
+
+
+def _reads_as_sqlite(file: Path) -> bool:
+    """Say whether SQLite itself takes a file for a database.
+
+    Never by a file of our own: closing it drops all locks that this process has on the database
+    (sqlite.org/howtocorrupt, 2.2), and the next process to leave deletes the log under our feet.
+    """
+    address = f"{file.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:  # of others, such as a lock, SQLite tells later
+        return getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB
+    return True
 
 
 def make_engine(url: sa.URL, *, single: bool = False) -> sa.Engine:
