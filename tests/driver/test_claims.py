@@ -59,7 +59,7 @@ def test_random_text_is_not_predicted(configure, tmp_path):
             "dimensions": {"d_model": {"choices": [32, 64]}, "d_ff": {"choices": [64, 128]}},
         },
         recipe={"context": 64, "batch": 8, "rate": 0.005},
-        per_candidate={"tokens": 800_000},
+        per_candidate={"tokens": 400_000},
         stop={"candidates": 3},
         executor="processes",
     )

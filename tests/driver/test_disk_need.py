@@ -84,7 +84,7 @@ def test_search_never_takes_more_than_was_said(configure, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", ["quickstart", "digits", "classify_docstrings", "name_functions"])
+@pytest.mark.parametrize("study", ["digits", "name_functions"])
 def test_shipped_study_never_takes_more_than_was_said(study, tmp_path, monkeypatch):
     from nas.driver.settings import find_settings
 
