@@ -148,7 +148,7 @@ def plot(folder):
 
 def load_and_generate(folder):
     printed = run_example("08_load_and_generate", folder)
-    assert "\ntest  loss" in printed
+    assert "\nval   loss" in printed
     assert printed.count("The function ") >= 3
     assert len(re.findall(r"^ *\d+\.\d% ", printed, re.MULTILINE)) == 3
 
