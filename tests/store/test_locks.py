@@ -16,9 +16,7 @@ connection.close()
 """
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32", reason="locks of Windows are of a file"
-)
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of Windows are of a file")
 def test_a_second_look_from_the_same_process_drops_no_lock(tmp_path):
     """Else another process that leaves believes to be the last one and deletes the log."""
     url = sa.make_url(f"sqlite:///{tmp_path / 'study.db'}")
