@@ -3,6 +3,7 @@
 import copy
 import re
 
+import config_cases
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,17 +25,8 @@ FILES = [(kind, name) for kind, folder in FOLDERS.items() for name in shipped_na
 VALIDATORS = {kind: Draft7Validator(schema(kind)) for kind in KINDS}
 
 SPACE = {
-    "format_version": 1,
-    "family": "llama",
-    "fixed": {"head_dim": 8},
-    "dimensions": {
-        "n_layer": {"min": 1, "max": 2},
-        "d_model": {"choices": [16, 32]},
-        "n_head": {"choices": [1, 2]},
-        "d_ff": {"min": 32, "max": 64, "step": 16, "per_layer": True},
-        "tied": {"choices": [False, True]},
-    },
-    "constraints": {"max_params": 100000},
+    **config_cases.SPACE,
+    "dimensions": {**config_cases.SPACE["dimensions"], "tied": {"choices": [False, True]}},
     "reference": {"n_layer": 1, "d_model": 16, "n_head": 2, "d_ff": [32], "tied": True},
 }
 STUDY = {

@@ -112,7 +112,11 @@ def test_studies_with_little_in_them_have_a_page(made, fill):
 
 
 def test_plots_are_plotlys(study):
-    graph_objects = pytest.importorskip("plotly.graph_objects")
+    from needs import need_module
+
+    need_module("plotly", "pip install plotly")
+    from plotly import graph_objects
+
     for name, plot in plots_of(gather(study)).items():
         figure = json.loads(json.dumps(plot.figure).replace('"@', '"#123456 @'))
         text = re.sub(r"#123456 @\w+", "#123456", json.dumps(figure))
