@@ -29,6 +29,7 @@ from nas.records import WRITING_HEADS, TaskSpec, to_plain
 from nas.space import BoundSpace
 from nas.space.rated import FACTORS
 from nas.store.urls import database_url, is_server
+from nas.store.writes import MODELS
 from nas.strategies.halving import FIRST_FULL
 from nas.study import Study
 
@@ -87,6 +88,7 @@ def disk_need(
     *,
     on_server: bool,
     candidates: int | None = None,
+    kept: int = 0,
 ) -> DiskNeed:
     """Return what a study takes.
 
@@ -97,6 +99,7 @@ def disk_need(
         slots: How many candidates train at once.
         on_server: Whether the database lies elsewhere, on a server.
         candidates: How many there will be, where the study file does not limit them.
+        kept: Models of a finished search that goes on.
     """
     low, _ = space.bounds("params")
     reference = space.space.reference
@@ -105,7 +108,7 @@ def disk_need(
     model, checkpoint = _model_bytes(space, prepared), _checkpoint_bytes(config, space)
     trainings = _entrants(config) * config.finalists.seeds
     number = _candidates(config, space, candidates)
-    models = (config.keep + slots + trainings) * model
+    models = (kept + config.keep + slots + trainings) * model
     least = data + (0 if on_server else LEAST_DATABASE) + WEIGHT_BYTES * int(first)
     if number is None:
         return DiskNeed(least=least, one=model + 2 * checkpoint, most=None)
@@ -123,8 +126,16 @@ def disk_need(
 
 def need_of(opened: OpenedStudy, slots: int) -> DiskNeed:
     """Return what an opened study takes, so many candidates training at once."""
-    on_server = is_server(database_url(opened.store.url))
-    return disk_need(opened.config, opened.space, opened.prepared, slots, on_server=on_server)
+    folder = opened.folder / MODELS
+    goes_on = opened.record.state == "finished" and folder.exists()
+    return disk_need(
+        opened.config,
+        opened.space,
+        opened.prepared,
+        slots,
+        on_server=is_server(database_url(opened.store.url)),
+        kept=len(list(folder.iterdir())) if goes_on else 0,
+    )
 
 
 def check_disk(folder: Path, need: DiskNeed, listener: Listener) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from nas.driver.ledger import Ledger
 from nas.driver.opening import OpenedStudy
 from nas.executors import Executor
 from nas.finals import summarise
-from nas.records import BESIDE_ROLES
+from nas.records import BESIDE_ROLES, FINAL_ROLES
 from nas.store import ranking
 from nas.store.hypervolume import front_summary
 from nas.store.rows import CandidateRow
@@ -44,12 +44,26 @@ class SearchResult:
         if summary is None:  # the finals are open: keep what was trained for them
             first = [row for row in kept if row.role == "search"][: self._opened.config.keep]
             finals = [row for row in kept if row.role != "search"]
-            return beside | {row.candidate_id for row in (*finals, *first)}
+            before = self._of_earlier_finals(kept)
+            return beside | {row.candidate_id for row in (*finals, *first, *before)}
         wanted = beside | {row.candidate_id for row in kept[: self._opened.config.keep]}
         for architecture_id in (summary["winner"], self._reference_id):
             own = [row for row in kept if row.architecture_id == architecture_id]
             wanted.update(row.candidate_id for row in own[:1])
         return wanted
+
+    def _of_earlier_finals(self, rows: Sequence[CandidateRow]) -> Iterable[CandidateRow]:
+        """Return the best row of each shape that had its finals: it may win them again.
+
+        Args:
+            rows: Those with weights, best first.
+        """
+        best: dict[str, CandidateRow] = {}
+        for row in rows:
+            of_shape = self._ledger.of_shape(row.architecture_id)
+            if any(one.role in FINAL_ROLES for one in of_shape):
+                best.setdefault(row.architecture_id, row)
+        return best.values()
 
     def summary(
         self, executor: Executor, fidelity: Sequence[Fidelity], listener: Listener

@@ -10,6 +10,7 @@ from nas.driver import disk
 from nas.driver.opening import open_for_search
 from nas.records import TaskSpec
 from nas.space import SearchSpace
+from nas.study import studies_folder
 
 
 class Peak:
@@ -63,14 +64,19 @@ SEARCHES = {
 }
 
 
-def peak_of(config):
-    """Search, and return the most that it took and what was said before."""
+def need_here(config):
+    """Return what is said before a search."""
     opened = open_for_search(config)
     try:
-        need = disk.need_of(opened, config.workers or 1)
+        return disk.need_of(opened, config.workers or 1)
     finally:
         opened.close()
-    with Peak(opened.folder) as peak:
+
+
+def peak_of(config):
+    """Search, and return the most that it took and what was said before."""
+    need = need_here(config)
+    with Peak(studies_folder() / config.name) as peak:
         nas.search(config, listener=lambda _: peak.look())
     return peak.bytes, need
 
@@ -81,6 +87,27 @@ def test_search_never_takes_more_than_was_said(configure, name):
     taken, need = peak_of(configure(**SEARCHES[name]))
     print(f"{name}: {taken} of at most {need.most}, {taken / need.most:.2f}")
     assert need.least < taken <= need.most < 10 * taken
+
+
+@pytest.mark.slow
+def test_a_finished_search_that_goes_on_takes_no_more_than_is_said_then(configure):
+    nas.search(configure(**SEARCHES["usual"]))
+    raised = configure(**{**SEARCHES["usual"], "stop": {"candidates": 11}})
+    taken, need = peak_of(raised)
+    assert need.least < taken <= need.most < 10 * taken
+
+
+@pytest.mark.slow
+def test_a_study_on_a_server_takes_less_and_never_more_than_was_said(
+    configure, postgres_url, monkeypatch
+):
+    here = need_here(configure(**SEARCHES["paused"]))
+    monkeypatch.setenv("NAS_DATABASE", postgres_url.replace("+psycopg", ""))
+    taken, need = peak_of(configure("there", **SEARCHES["paused"]))
+    assert need.least < taken <= need.most < 10 * taken
+    assert here.least - need.least == disk.LEAST_DATABASE
+    assert here.most - need.most > disk.DATABASE_BYTES + disk.LOG_LEAST
+    assert here.one == need.one
 
 
 @pytest.mark.slow

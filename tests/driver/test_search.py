@@ -17,7 +17,8 @@ from nas.driver.claim import claim
 from nas.driver.events import CandidateEnded, CandidateStarted, FinalsStarted, Note
 from nas.driver.retrain import retrain
 from nas.errors import DeviceError, InputError, NasError, NotFoundError
-from nas.records import Progress
+from nas.executors.inline import InlineExecutor
+from nas.records import Outcome, Progress
 from nas.store.store import Store
 
 HERE = Path(__file__).parent
@@ -99,6 +100,38 @@ def test_only_the_best_models_winner_and_reference_are_kept(configure):
     assert {f"checkpoints/{path.name}" for path in (study.folder / "checkpoints").iterdir()} == {
         row.checkpoint.uri for row in uncooled
     }
+
+
+def test_a_winner_keeps_its_weights_when_a_finished_search_goes_on(configure, monkeypatch):
+    """Later shapes do better in the search, take the only place, and do worse in the finals.
+
+    All losses are above those measured: workers keep weights only of what may be among the best.
+    """
+    started, events = {}, InlineExecutor.events
+
+    def scripted(executor, timeout):
+        found = events(executor, timeout)
+        return [scored(e) if isinstance(e, Outcome) and e.evaluations else e for e in found]
+
+    def scored(outcome):
+        number, role = started[outcome.candidate_id]
+        loss = 100 - number if role == "search" else 200 + number
+        last = outcome.evaluations[-1]
+        metrics = {split: {**found, "loss": loss} for split, found in last.metrics.items()}
+        return replace(outcome, evaluations=(replace(last, metrics=metrics),))
+
+    def listen(event):
+        if isinstance(event, CandidateStarted):
+            started[event.candidate_id] = event.number, event.role
+
+    monkeypatch.setattr(InlineExecutor, "events", scripted)
+    settings = {"keep": 1, "finalists": {"top": 1, "seeds": 1}}
+    study = nas.search(configure(stop={"candidates": 1}, **settings), listener=listen)
+    assert study.best().role == "search", "the better seed of the winner"
+    study = nas.search(configure(stop={"candidates": 3}, **settings), listener=listen)
+    assert study.best().number == 0
+    assert len([row for row in study.trials() if row.model_path]) == 2
+    nas.load(study.best(), verify=True)
 
 
 def test_without_a_test_split_finals_compare_validation(configure):
