@@ -29,7 +29,9 @@ def named_code(plain: Mapping[str, Any]) -> dict[str, str]:
 
 def logger_names(plain: Mapping[str, Any]) -> list[Any]:
     """Return what a study file's content has for `logger`, one name or a list, as a list."""
-    given = plain.get("logger") or []
+    given = plain.get("logger")
+    if given is None:
+        return []
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 

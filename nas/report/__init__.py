@@ -10,7 +10,9 @@ writes that.
 
 from __future__ import annotations
 
+import glob
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from nas.report.facts import gather
 from nas.study import Study
 
 FILE = "report.html"  # in a study's folder
+LEFT_SECONDS = 60.0  # after which what another process had begun to write is nobody's
 
 __all__ = ["FILE", "gather", "put", "write_report"]
 
@@ -50,6 +53,7 @@ def put(target: Path, text: str) -> None:
         raise InputError(f"{target}: is a folder; name a file with --out")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        _delete_leftovers(target)
         temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(target)
     except OSError as error:
@@ -64,3 +68,11 @@ def put(target: Path, text: str) -> None:
     except BaseException:  # a second Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _delete_leftovers(target: Path) -> None:
+    """Delete what writers left that were killed in the middle."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFT_SECONDS:
+                path.unlink()

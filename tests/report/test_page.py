@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 import re
 from pathlib import Path
 
@@ -154,6 +155,16 @@ def test_report_goes_where_it_is_asked_to(study, tmp_path):
     with pytest.raises(InputError, match=r"no report can be written: .*choose another place"):
         write_report(study, tmp_path / "missing" / "r.html")
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_a_killed_writer_left_is_deleted_and_what_another_writes_is_not(study, tmp_path):
+    left, others = tmp_path / ".r[1].html.1.tmp", tmp_path / ".r[1].html.2.tmp"
+    for path in (left, others):
+        path.write_text("<html>")
+    os.utime(left, (0, 0))
+    write_report(study, tmp_path / "r[1].html")
+    assert not left.exists()
+    assert others.exists()
 
 
 def test_pictures_without_kaleido_say_what_to_install(study, tmp_path, monkeypatch):
