@@ -10,7 +10,7 @@ was measured before the crash may be gone after it.
 A place (function and kind of call) that is passed many times is crashed the first and the last
 time; `--every` crashes each. Processes are forked from one that has imported everything.
 
-    python tests/benchmarks/crash_points.py [--every] [--seconds 60]
+    python tests/benchmarks/crash_points.py [--every] [--seconds 60] [--part 1/2]
 """
 
 import argparse
@@ -293,13 +293,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="end after so long; points are shuffled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="places that hold this text")
+    parser.add_argument("--part", default="1/1", help="1/2 and 2/2 are halves, to run side by side")
     args = parser.parse_args()
+    part, parts = map(int, args.part.split("/"))
     begun, bad, missed, tried = time.monotonic(), 0, 0, 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wanted, counts = undisturbed(folder)
         points = [p for p in points_of(counts, every=args.every) if args.only in " ".join(p[0])]
         random.Random(args.seed).shuffle(points)
+        points = points[part - 1 :: parts]
         for point in points:
             if args.seconds is not None and time.monotonic() - begun > args.seconds:
                 break

@@ -1,6 +1,7 @@
 """Two Ray nodes of one CPU against `inline`, candidates an hour.
 
-Runs the same random candidates in turns in a temporary folder: inline, and on a local cluster of
+Runs the same random candidates in turns in a temporary folder: inline, by two worker processes
+(what the machine has to give: two cores seldom do twice the work of one), and on a local cluster of
 two nodes that do not share the study's folder (`tests/nodes.py`), so that data, checkpoints and
 models travel. Candidates an hour are counted over the search proper, without the finals, while no
 worker was idle. Needs root or user namespaces, and a machine that is otherwise idle.
@@ -22,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what tests share
 from nodes import Nodes
 from searching import Clock, arguments, run, show
 
+WORKERS = {"inline": 1, "processes": 2, "ray": 2}
+
 
 def on_nodes(name: str, args: argparse.Namespace, folder: str) -> Clock:
     """Search on a cluster of two nodes that do not see a folder."""
@@ -37,17 +40,21 @@ def on_nodes(name: str, args: argparse.Namespace, folder: str) -> Clock:
 
 def main() -> None:
     args = arguments(__doc__, candidates=12).parse_args()
-    clocks: dict[str, list[Clock]] = {"inline": [], "ray": []}
+    clocks: dict[str, list[Clock]] = {name: [] for name in WORKERS}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAS_STUDIES"] = folder
         for turn in range(args.repeats):
             clocks["inline"].append(run(f"inline-{turn}", args, executor="inline"))
+            two = {"executor": "processes", "workers": WORKERS["processes"]}
+            clocks["processes"].append(run(f"processes-{turn}", args, **two))
             clocks["ray"].append(on_nodes(f"ray-{turn}", args, folder))
     print(f"load average {os.getloadavg()[0]:.2f}; {args.candidates} candidates, {args.repeats} x")
-    rates = {executor: show(executor, found) for executor, found in clocks.items()}
-    turns = zip(*clocks.values(), strict=True)
-    ratios = [f"{ray.an_hour() / inline.an_hour():.2f}" for inline, ray in turns]
-    print(f"ratio {rates['ray'] / rates['inline']:.2f}, of each turn {', '.join(ratios)}")
+    rates = {name: show(name, found, WORKERS[name]) for name, found in clocks.items()}
+    for name in ("processes", "ray"):
+        turns = zip(clocks["inline"], clocks[name], strict=True)
+        ratios = [two.an_hour(WORKERS[name]) / one.an_hour(1) for one, two in turns]
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{name}: {rates[name] / rates['inline']:.2f} x inline, of each turn {each}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.starts: dict[str, float] = {}
-        self.ends: list[float] = []
+        self.ends: dict[str, float] = {}
         self.besides: list[float] = []  # seconds a candidate, of slots that went on
         self._freed: list[tuple[float, float]] = []  # start and working seconds of ended jobs
 
@@ -34,14 +34,22 @@ class Clock:
                 start, working = self._freed.pop(0)
                 self.besides.append(now - start - working)
         if isinstance(event, CandidateEnded):
-            self.ends.append(now)
-            start = self.starts[event.outcome.candidate_id]
-            self._freed.append((start, event.outcome.timings["run"]))
+            candidate = event.outcome.candidate_id
+            self.ends[candidate] = now
+            self._freed.append((self.starts[candidate], event.outcome.timings["run"]))
 
-    def an_hour(self) -> float:
-        """Candidates an hour while no worker was idle: up to the last start."""
-        first, last = min(self.starts.values()), max(self.starts.values())
-        return 3600 * sum(end <= last for end in self.ends) / (last - first)
+    def an_hour(self, workers: int) -> float:
+        """Candidates an hour while all workers were at work: from their first jobs to the last.
+
+        A candidate that began before or ended after counts by the part of its time between.
+        """
+        starts = sorted(self.starts.values())
+        first, last = starts[workers - 1], starts[-1]
+        done = 0.0
+        for candidate, end in self.ends.items():
+            start = self.starts[candidate]
+            done += max(0.0, min(end, last) - max(start, first)) / (end - start)
+        return 3600 * done / (last - first)
 
     def beside(self) -> float:
         """Milliseconds from one candidate's start to the next one's that it did not train."""
@@ -84,9 +92,9 @@ def arguments(about: str, *, candidates: int) -> argparse.ArgumentParser:
     return parser
 
 
-def show(name: str, clocks: list[Clock]) -> float:
+def show(name: str, clocks: list[Clock], workers: int) -> float:
     """Print the medians of some runs and return the candidates an hour."""
-    rate = statistics.median(clock.an_hour() for clock in clocks)
+    rate = statistics.median(clock.an_hour(workers) for clock in clocks)
     beside = statistics.median(clock.beside() for clock in clocks)
     print(f"{name}: {rate:7.0f} candidates an hour, "
           f"{beside:5.0f} ms a candidate beside training and validation")  # fmt: skip
@@ -105,7 +113,9 @@ def main() -> None:
                 name = f"w{workers}-{turn}"
                 found.append(run(name, args, executor="processes", workers=workers))
     print(f"load average {os.getloadavg()[0]:.2f}; {args.candidates} candidates, {args.repeats} x")
-    rates = {workers: show(f"{workers} worker(s)", found) for workers, found in clocks.items()}
+    rates = {
+        workers: show(f"{workers} worker(s)", found, workers) for workers, found in clocks.items()
+    }
     print(f"ratio {rates[args.workers] / rates[1]:.2f}")
 
 
