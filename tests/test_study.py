@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from needs import need_module
 
 from nas.errors import InputError, NotFoundError, StoreError
 from nas.families import architecture
@@ -270,7 +271,7 @@ def test_to_dataframe_without_pandas_says_how_to_get_it(study, monkeypatch):
 
 
 def test_to_dataframe_has_a_row_a_candidate(study):
-    pytest.importorskip("pandas")
+    need_module("pandas", "pip install pandas")
     frame = study.to_dataframe("state == 'complete'")
     assert list(frame["number"]) == [1, 2, 0]
 

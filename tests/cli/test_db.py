@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 
 import pytest
+from needs import need_module
 
 from nas.store.environment import without_database
 from nas.store.tables import SCHEMA_VERSIONS
@@ -129,7 +130,7 @@ def test_what_is_no_server_is_refused(nas, empty_place, database, words):
 def test_server_that_is_not_there_is_said_in_a_line_without_its_password(
     nas, empty_place, monkeypatch
 ):
-    pytest.importorskip("psycopg")
+    need_module("psycopg", 'pip install "transformer-nas[postgresql]"')
     monkeypatch.setenv("NAS_DATABASE", SERVER)
     found = nas("search", "tiny.yaml")
     assert found.code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from needs import need_module
 
 from nas.data import examples
 
@@ -36,7 +37,7 @@ def test_name_log_has_users_with_enough_events() -> None:
 
 
 def test_digits_are_bytes() -> None:
-    pytest.importorskip("sklearn", reason='pip install "transformer-nas[vision]"')
+    need_module("sklearn", 'pip install "transformer-nas[vision]"')
     pixels, labels = examples.digits()
     assert pixels.shape == (1797, 8, 8, 1)
     assert (pixels.min(), pixels.max()) == (0, 255)
