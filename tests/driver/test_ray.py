@@ -19,7 +19,6 @@ from nas.driver.ledger import is_whole
 from nas.driver.recovery import RETRIES
 from nas.errors import NasError
 from nas.executors import make_executor, ray_crew
-from nas.executors.planning import planned_slots
 from nas.executors.ray_cluster import Cluster, needs
 from nas.executors.ray_crew import Crew
 from nas.records import Outcome, Progress
@@ -162,19 +161,6 @@ def test_a_job_comes_back_as_from_a_process_and_its_files_are_here(
     left = [p for p in Path(nodes.temporary).glob("nas-*/*") if p.is_dir()]
     assert left == [], "data and scratch folders are deleted"
     assert not list((tmp_path / "data").glob(".seen*"))
-
-
-def test_a_plan_counts_the_free_places_of_a_cluster_and_leaves_it(nodes, monkeypatch):
-    import ray
-
-    wanted = {"workers": None, "threads": 1, "device": "auto", "job_bytes": JOB_BYTES}
-    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
-    for count in (2, 1):
-        nodes.have(count)
-        found = wait_until(lambda: planned_slots("ray", **wanted) == count, 30)  # noqa: B023
-        assert found
-        assert planned_slots(nodes.client_address, **wanted) == count
-    assert not ray.is_initialized()
 
 
 def test_a_cancelled_job_is_saved_here_and_goes_on_elsewhere(nodes, start, make_job):
