@@ -15,7 +15,7 @@ from nas.driver.budgets import rungs_of, test_tokens
 from nas.driver.claim import Claim, claim
 from nas.driver.disk import disk_error
 from nas.driver.events import CandidateEnded, CandidateStarted, Listener, Note
-from nas.driver.ledger import CHECKPOINTS, MODELS, is_whole
+from nas.driver.ledger import CHECKPOINTS, is_whole
 from nas.driver.opening import eval_tokens
 from nas.driver.recovery import Recovery, retry_words
 from nas.driver.stopping import Stop
@@ -27,6 +27,7 @@ from nas.records import Candidate, CheckpointRef, Job, Numerics, Outcome
 from nas.store import ranking
 from nas.store.rows import CandidateRow
 from nas.store.store import Store
+from nas.store.writes import MODELS
 from nas.study import Study
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.driver.budgets import rungs_of, test_tokens
-from nas.driver.ledger import CHECKPOINTS, MODELS, Ledger
+from nas.driver.ledger import CHECKPOINTS, Ledger
 from nas.driver.opening import OpenedStudy, eval_tokens
 from nas.records import MICRO_BATCH, Architecture, Candidate, Job, Recipe
 from nas.store import ranking
 from nas.store.rows import CandidateRow
+from nas.store.writes import MODELS
 from nas.tasks.metrics import badness
 
 Next = tuple[CandidateRow, Job]

@@ -36,9 +36,10 @@ from nas.records import (
 from nas.store import ranking
 from nas.store.mirror import Mirror
 from nas.store.rows import CandidateRow, EvaluationRow, metric_column
+from nas.store.writes import MODELS
 from nas.strategies import Observation
 
-MODELS, CHECKPOINTS = "models", "checkpoints"
+CHECKPOINTS = "checkpoints"
 LEAVE_SECONDS = 2.0  # that a search which is left goes on mirroring
 MIRRORED_AT_ONCE = 50  # candidates: a twentieth of a second, in which nothing else is heard
 # What a crash may leave in them; anything else is not ours to delete, wherever a folder leads to.

@@ -7,10 +7,10 @@ from dataclasses import replace
 from nas.driver.bench import Bench, drop_checkpoint, ended, relative_to
 from nas.driver.disk import telling_disk_faults
 from nas.driver.events import Listener, Note, silent
-from nas.driver.ledger import MODELS
 from nas.errors import InputError, NasError
 from nas.records import MICRO_BATCH, Outcome
 from nas.store.rows import CandidateRow
+from nas.store.writes import MODELS
 from nas.study import Study
 
 NEVER = 1e9  # seconds between safety checkpoints of a training that leaves none
