@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import glob
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,7 +52,8 @@ def put(target: Path, text: str) -> None:
         raise InputError(f"{target}: is a folder; name a file with --out")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        _delete_leftovers(target)
+        temporary.touch()
+        _delete_leftovers(target, temporary.stat().st_mtime)
         temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(target)
     except OSError as error:
@@ -70,9 +70,14 @@ def put(target: Path, text: str) -> None:
         raise
 
 
-def _delete_leftovers(target: Path) -> None:
-    """Delete what writers left that were killed in the middle."""
+def _delete_leftovers(target: Path, now: float) -> None:
+    """Delete what writers left that were killed in the middle.
+
+    Args:
+        target: What they wrote.
+        now: The date of a file made now: the file system's clock, which is another machine's maybe.
+    """
     for path in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > LEFT_SECONDS:
+            if now - path.stat().st_mtime > LEFT_SECONDS:
                 path.unlink()
