@@ -245,7 +245,7 @@ class Job:
     rungs: tuple[int, ...]  # tokens, ascending; the last one is the full budget
     rung: int  # index of the rung to reach
     numerics: Numerics
-    eval_tokens: int  # tokens of each split that a measurement reads at most
+    eval_tokens: int  # of each split that the last measurement reads at most; earlier ones less
     splits: tuple[str, ...] = ("val",)  # measured at the last rung; earlier rungs read val only
     test_tokens: int | None = None  # of the test split; None: as many as were trained on
     checkpoint: CheckpointRef | None = None
@@ -269,6 +269,7 @@ class Progress:
     tokens: int
     train_loss: float | None  # mean since the curve's last point
     seconds: float  # since this job began
+    val_loss: float | None = None  # at the last rung that it has passed, if it has passed one
     checkpoint: CheckpointRef | None = None  # a safety checkpoint just written
     # Of a job that says no more than this: it was begun with (not all executors tell); where it
     # stands, since it was asked to stop and has not.

@@ -29,7 +29,7 @@ from nas.executors.planning import planned_slots
 from nas.records import Candidate, Job, Numerics
 from nas.space import BoundSpace
 from nas.tasks import task_class
-from nas.training.schedule import STOP_CHECKS
+from nas.training.schedule import STOP_CHECKS, rung_eval_tokens
 
 DRAWS = 200  # shapes whose mean cost stands for a candidate's
 # A measurement is a forward pass, a third of a training step's work.
@@ -132,8 +132,9 @@ def estimate(plan: Plan, rng: np.random.Generator) -> Estimate:
 def _seconds(config: StudyConfig, pace: Pace, measured: int, columns: Mapping[str, float]) -> float:
     """Return what training and measuring a shape takes."""
     rungs = rungs_for(config.budget, config.recipe.tokens_per_step, columns, pace.flops_per_second)
-    measurements = len(rungs) + (STOP_CHECKS if config.recipe.early_stop else 0)
-    read = rungs[-1] + measurements * measured * FORWARD_SHARE
+    whole = 1 + (STOP_CHECKS if config.recipe.early_stop else 0)
+    before = sum(rung_eval_tokens(rung, measured) for rung in rungs[:-1])
+    read = rungs[-1] + (whole * measured + before) * FORWARD_SHARE
     flops_per_token = columns["train_flops_per_token"]
     found = pace.predict(tokens=round(read), flops_per_token=flops_per_token)
     assert found is not None, "the pace has learned"

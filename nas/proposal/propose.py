@@ -19,7 +19,7 @@ from nas.records import TaskSpec
 from nas.space import load_space
 from nas.strategies.halving import FIRST_FULL
 from nas.tasks import task_class
-from nas.training.schedule import STOP_CHECKS
+from nas.training.schedule import STOP_CHECKS, rung_eval_tokens
 
 TEXT, LABELLED, PAIRS = "language_modeling", "text_classification", "sequence_to_sequence"
 IMAGES, LOG = "image_classification", "sequential_recommendation"
@@ -240,10 +240,13 @@ def _tokens(
     cost = _reference(space, spec, sight.task)["train_flops_per_token"] + FIXED_FLOPS
     tokens = work / cost
     val = split.val * _count(sight) * (1 if sight.task == TEXT else spec.context)
-    measured = min(max(MIN_EVAL_TOKENS, tokens / 10), val) * FORWARD_SHARE
-    checks = STOP_CHECKS * measured
+    most = round(min(max(MIN_EVAL_TOKENS, tokens / 10), val))
+    *before, full = BudgetConfig().amounts
+    rungs = [round(tokens * amount / full) for amount in before]
+    measured = sum(rung_eval_tokens(rung, most) for rung in rungs) + most
+    checks = STOP_CHECKS * most * FORWARD_SHARE
     stops = sight.task in (LABELLED, IMAGES, LOG) and checks <= tokens / 2
-    left = tokens - len(BudgetConfig().amounts) * measured - (checks if stops else 0)
+    left = tokens - measured * FORWARD_SHARE - (checks if stops else 0)
     return max(left, tokens / 4), stops
 
 

@@ -36,7 +36,12 @@ from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
 from nas.training.optimizer import Optimizer
-from nas.training.schedule import STOP_CHECKS, cooldown_start, rate_factor
+from nas.training.schedule import (
+    STOP_CHECKS,
+    cooldown_start,
+    rate_factor,
+    rung_eval_tokens,
+)
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50
@@ -124,6 +129,7 @@ class Training:
             if rung == len(self.job.rungs) - 1:
                 self._return_to_best()
             self.state.measured.append(to_plain(self._measure(rung)))
+            pulse.tell()
         return self.evaluations
 
     def _train_to(self, tokens: int, pulse: _Pulse, should_stop: Callable[[], bool]) -> None:
@@ -224,8 +230,11 @@ class Training:
         self.state.loss_steps = 0
 
     def _measure(self, rung: int) -> Evaluation:
-        last = rung == len(self.job.rungs) - 1
-        metrics = {name: self.measure(name) for name in (self.job.splits if last else ("val",))}
+        if rung == len(self.job.rungs) - 1:
+            metrics = {split: self.measure(split) for split in self.job.splits}
+        else:
+            most = rung_eval_tokens(self.job.rungs[rung], self.job.eval_tokens)
+            metrics = {"val": self.measure("val", most)}
         for split, values in metrics.items():
             if not math.isfinite(values["loss"]):
                 raise DivergedError(f"the {split} loss is {values['loss']} at {self.tokens} tokens")
@@ -240,10 +249,15 @@ class Training:
         )
 
     @torch.no_grad()
-    def measure(self, split: str) -> dict[str, float]:
-        """Return the task's metrics on a split; of test, read once, more (see `Job`)."""
+    def measure(self, split: str, most: int | None = None) -> dict[str, float]:
+        """Return the task's metrics on a split; of test, read once, more (see `Job`).
+
+        Args:
+            split: "val" or "test".
+            most: Tokens to read at most; None: what the job says.
+        """
         self.network.eval()
-        most = self.job.eval_tokens
+        most = most or self.job.eval_tokens
         if split == "test":
             most = max(most, self.job.test_tokens or self.job.rungs[-1])
         with autocast(self.job.numerics), self._signs_of_life():
@@ -296,6 +310,10 @@ class _Pulse:
         elif now - self._reported >= PROGRESS_SECONDS:
             self._send(now, None)
 
+    def tell(self) -> None:
+        """Report at once: there is something new to know."""
+        self._send(time.perf_counter(), None)
+
     def on_call(self, *_call: object) -> None:
         """Report if it is time, but save nothing: the training stands between two steps."""
         now = time.perf_counter()
@@ -305,13 +323,14 @@ class _Pulse:
     def _send(self, now: float, checkpoint: CheckpointRef | None) -> None:
         self._reported = now
         training = self._training
-        curve = training.state.curve
+        curve, measured = training.state.curve, training.state.measured
         self._report(
             Progress(
                 candidate_id=training.job.candidate.id,
                 tokens=training.tokens,
                 train_loss=curve[-1][1] if curve else None,
                 seconds=now - self._begun,
+                val_loss=measured[-1]["metrics"]["val"]["loss"] if measured else None,
                 checkpoint=checkpoint,
             )
         )

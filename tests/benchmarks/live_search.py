@@ -3,10 +3,12 @@
     python tests/benchmarks/live_search.py --data input.txt [--minutes 6] [--seeds 3] [--workers 2]
 
 All search models of at most a million parameters, each trained on the same number of tokens, and
-measure the same part of the same validation split in nats a byte; the contenders take turns, seed
-by seed. `auto` and `random` are `nas.search`, with and without pauses at rungs; a point of theirs
-is a complete candidate. `tutorial` and `tpe-hyperband` are in `optuna_scripts.py`; a point of
-theirs is any validation loss reported, since such a script would show it. The clock starts before
+measure the same part of the same validation split in nats a byte (at a rung before the last, our
+trainer reads less of it); the contenders take turns, seed by seed. `auto` and `random` are
+`nas.search`, with and without pauses at rungs, `tutorial` and `tpe-hyperband` scripts in
+`optuna_scripts.py`. A point is any validation loss that a contender was told of, of a paused
+candidate or a pruned trial too. What a run recommends is the best of those at the full budget, if
+there is one. The clock starts before
 a contender's processes do (data is prepared within it by `nas.search`, before it for the scripts),
 and nothing that comes after its minutes counts.
 
@@ -42,6 +44,7 @@ import nas
 from nas.config import StudyConfig, config_from_plain
 from nas.driver.events import CandidateEnded, CandidateStarted
 from nas.errors import NasError
+from nas.records import Progress
 from nas.tasks.language_modeling import LanguageModeling
 
 PARTS = (1 / 20, 1 / 10, 1 / 4, 1 / 2.5, 1)  # of the time
@@ -78,7 +81,8 @@ class Run:
 
     @property
     def recommended(self) -> Config | None:
-        best = min(self.points, key=lambda point: point["loss"], default=None)
+        full = [point for point in self.points if point["full"]]
+        best = min(full or self.points, key=lambda point: point["loss"], default=None)
         return best["config"] if best else None
 
     def passes(self, loss: float) -> float:
@@ -103,16 +107,22 @@ def study_config(setting: Setting, **changes: Any) -> StudyConfig:
 def search_ours(
     run: Run, args: argparse.Namespace, setting: Setting, folder: Path, **changes: Any
 ) -> None:
-    """Run `nas.search` and note the complete candidates."""
-    begun, shapes = time.time(), {}
+    """Run `nas.search` and note what is measured."""
+    begun = time.time()
+    shapes: dict[str, Config] = {}
+    rungs: dict[str, float] = {}  # the last measurement of each candidate that runs
 
     def listen(event: object) -> None:
         if isinstance(event, CandidateStarted):
-            shapes[event.number] = dict(event.architecture.shape)
-        if not isinstance(event, CandidateEnded) or event.role != "search":
-            return
-        if event.value is not None:
-            note(folder, begun, loss=event.value, full=True, config=shapes[event.number])
+            shapes[event.candidate_id] = dict(event.architecture.shape)
+        elif isinstance(event, Progress) and event.val_loss is not None:
+            candidate, loss = event.candidate_id, event.val_loss
+            if loss != rungs.get(candidate):
+                rungs[candidate] = loss
+                note(folder, begun, loss=loss, full=False, config=shapes[candidate])
+        elif isinstance(event, CandidateEnded) and event.value is not None:
+            config = shapes[event.outcome.candidate_id]
+            note(folder, begun, loss=event.value, full=True, config=config)
 
     stop = {"minutes": args.minutes, "candidates": None}
     more = {"strategy": run.contender, "workers": args.workers, "seed": run.seed, "stop": stop}

@@ -45,9 +45,9 @@ class TimedTraining(Training):
 
     validating = 0.0
 
-    def measure(self, split: str) -> dict[str, float]:
+    def measure(self, split: str, most: int | None = None) -> dict[str, float]:
         begun = time.process_time()
-        found = super().measure(split)
+        found = super().measure(split, most)
         self.validating = time.process_time() - begun
         return found
 
