@@ -54,14 +54,16 @@ def frame(standing: Standing, width: int, height: int) -> list[str]:
 
 
 def running_line(one: Running, width: int) -> str:
-    """Return how far a candidate has come: bar, share, loss, pace and time to its end.
+    """Return how far a candidate has come: bar, share, losses, pace and time to its end.
 
-    Where there is little room, pace, time and loss are left out in this order, then the bar.
+    Where there is little room, these are left out in this order: the validation loss of its last
+    rung, pace, time and training loss, then the bar.
     """
     number, shape, params = candidate_parts(one)
     cells = _cells(one, wide=width >= WIDE)
     bar_least, bar_most = BARS
-    for name, least in (("pace", min(SHAPE, len(shape))), ("eta", LEAST_SHAPE), ("loss", 0)):
+    whole = min(SHAPE, len(shape))
+    for name, least in (("val", whole), ("pace", whole), ("eta", LEAST_SHAPE), ("loss", 0)):
         free = _free(width, number, params, *cells.values())
         if free >= least + bar_least + len(GAP):
             break
@@ -85,6 +87,7 @@ def _cells(one: Running, *, wide: bool) -> dict[str, str]:
     return {
         "share": f"{one.share:>4.0%}",
         "loss": f"{'' if one.loss is None else f'{one.loss:.3f}':>6}",
+        "val": f"{'' if one.val_loss is None else f'val {one.val_loss:.3f}':>10}",
         "pace": f"{pace:>{4 + len(per_second)}}",
         "eta": f"{eta:>{10 + len(left)}}",
     }

@@ -44,6 +44,7 @@ class Running:
     tokens: int  # that it has seen
     goal: int
     loss: float | None = None  # of training, the last that was told
+    val_loss: float | None = None  # at the last rung that it has passed
     seconds: float = 0.0  # of this job, when it had seen so many tokens
 
     @property
@@ -163,6 +164,7 @@ class Board:
                 tokens=event.tokens,
                 seconds=event.seconds,
                 loss=event.train_loss,
+                val_loss=event.val_loss,
             )
 
     def _ended(self, event: CandidateEnded) -> None:

@@ -76,8 +76,14 @@ def ended(number=3, value=1.9, best=1.9, state="complete", role="search", error=
     )
 
 
-def progress(tokens=200_000, seconds=4.0, number=3):
-    return Progress(candidate_id=f"c{number}", tokens=tokens, train_loss=2.125, seconds=seconds)
+def progress(tokens=200_000, seconds=4.0, number=3, val_loss=None):
+    return Progress(
+        candidate_id=f"c{number}",
+        tokens=tokens,
+        train_loss=2.125,
+        seconds=seconds,
+        val_loss=val_loss,
+    )
 
 
 @pytest.fixture
@@ -182,8 +188,16 @@ def test_running_line_has_bar_share_loss_pace_and_eta():
     assert line.split()[-5:] == ["50%", "2.125", "50k/s", "4.0", "s"]
     assert line.startswith("#3   4L d96 h6 ff96..64")
     wide = running_line(one, 160)
-    assert wide.endswith("50%   2.125   50k tokens/s       4.0 s left")
+    assert wide.endswith("50%   2.125               50k tokens/s       4.0 s left")
     assert wide.count("━") == wide.count("─") == 15
+
+
+def test_running_line_has_the_loss_of_its_last_rung_where_there_is_room():
+    [one] = board_of(started(), progress(val_loss=2.25)).standing().running
+    wide = running_line(one, 160)
+    assert wide.endswith("50%   2.125   val 2.250   50k tokens/s       4.0 s left")
+    assert "val 2.250" in running_line(one, 100)
+    assert running_line(one, 80).split()[-5:] == ["50%", "2.125", "50k/s", "4.0", "s"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 50, 60, 79, 80, 81, 110, 200])

@@ -8,9 +8,11 @@ import torch
 from small_jobs import RECIPE, job_maker
 
 from nas.errors import ArtifactError, DeviceError
+from nas.tasks.language_modeling import LanguageModeling
+from nas.training import schedule
 from nas.training.loop import DivergedError, InterruptedTrainingError, Training
 from nas.training.numerics import choose_numerics
-from nas.training.schedule import auto_rate, rate_factor, width_factor
+from nas.training.schedule import auto_rate, rate_factor, rung_eval_tokens, width_factor
 
 
 @pytest.fixture
@@ -43,6 +45,36 @@ def test_pausing_at_a_rung_changes_nothing(make_job, tmp_path):
     training.run(lambda progress: None, lambda: False)
     reference = training.save(tmp_path)
     assert run(make_job(checkpoint=reference)) == run(make_job())
+
+
+def test_each_rung_is_told_as_soon_as_it_is_measured(make_job):
+    told = []
+    evaluations = Training(make_job()).run(told.append, lambda: False)
+    first, last = (one.metrics["val"]["loss"] for one in evaluations)
+    assert all(one.val_loss is None for one in told if one.tokens < 1280)
+    assert (1280, first) in [(one.tokens, one.val_loss) for one in told]
+    assert (told[-1].tokens, told[-1].val_loss) == (6400, last)
+
+
+def test_only_the_last_rung_reads_all_that_the_job_allows(make_job, monkeypatch):
+    read = []
+    evaluate = LanguageModeling.evaluate
+
+    def counting(self, network, split, *, max_tokens):
+        read.append(max_tokens)
+        return evaluate(self, network, split, max_tokens=max_tokens)
+
+    monkeypatch.setattr(LanguageModeling, "evaluate", counting)
+    monkeypatch.setattr(schedule, "MIN_RUNG_EVAL_TOKENS", 256)
+    run(make_job())
+    assert read == [320, 1024]
+
+
+def test_a_rung_reads_a_quarter_of_what_was_trained_on_within_limits():
+    assert rung_eval_tokens(1_000, most=65_536) == 16_384
+    assert rung_eval_tokens(100_000, most=65_536) == 25_000
+    assert rung_eval_tokens(1_000_000, most=65_536) == 65_536
+    assert rung_eval_tokens(1_000_000, most=1024) == 1024
 
 
 def test_a_loss_that_rises_far_above_its_beginning_ends_the_training(make_job):
