@@ -12,7 +12,6 @@ from nas.report.drawing import draw, widest
 from nas.report.facts import without_secrets
 from nas.report.figures.searches import finals, progress
 from nas.report.page import filled
-from nas.report.palette import THEMES
 from nas.wording import count, duration, measure, shape_words
 
 
@@ -35,19 +34,18 @@ def render(found: Comparison) -> str:
     """Return the page; an equal comparison gives an equal page."""
     metrics = _metrics(found)
     plots = {"progress": progress(found), "finals": finals(found, metrics[-1])}
-    figures = {name: plot.figure for name, plot in plots.items() if plot.data}
     runs = [(group, run) for group in found.groups for run in group.runs]
     full = widest(run.winner.drawing for _, run in runs if run.winner)
     return filled(
         "compare.html.j2",
         facts=without_secrets(asdict(found)),
-        drawn={"figures": figures, "shapes": {}, "themes": THEMES},
-        js="compare.js",
         plots=plots,
+        shapes={},
+        js="compare.js",
         metrics=metrics,
         rows=[_row(group, run, metrics) for group, run in runs],
         together=[_together(group, metrics) for group in found.groups if len(group.runs) > 1],
-        shapes=[(run.name, draw(run.winner.drawing, full)) for _, run in runs if run.winner],
+        winners=[(run.name, draw(run.winner.drawing, full)) for _, run in runs if run.winner],
         version=_version(),
     )
 

@@ -19,6 +19,7 @@ from typing import Any
 from nas.report.drawing import draw, widest
 from nas.report.figures import plots_of
 from nas.report.figures.effort import cost_words
+from nas.report.figures.plot import Plot
 from nas.report.palette import THEMES
 from nas.report.table import cell
 from nas.wording import duration, several
@@ -36,17 +37,12 @@ def render(facts: Mapping[str, Any]) -> str:
     plots = plots_of(facts)
     full = widest(facts["shapes"].values())
     shapes = {name: draw(shape, full) for name, shape in facts["shapes"].items()}
-    drawn = {
-        "figures": {name: plot.figure for name, plot in plots.items() if plot.data},
-        "shapes": shapes,
-        "themes": THEMES,
-    }
     winner = facts["result"]["winner"]
     return filled(
         "page.html.j2",
         facts=facts,
         plots=plots,
-        drawn=drawn,
+        shapes=shapes,
         js="report.js",
         shape=None if winner is None else shapes[_architecture(facts, winner)],
         reference=_reference_shape(facts, shapes),
@@ -56,25 +52,36 @@ def render(facts: Mapping[str, Any]) -> str:
 
 
 def filled(
-    name: str, *, facts: Mapping[str, Any], drawn: Mapping[str, Any], js: str, **more: Any
+    name: str,
+    *,
+    facts: Mapping[str, Any],
+    plots: Mapping[str, Plot],
+    shapes: Mapping[str, str],
+    js: str,
+    **more: Any,
 ) -> str:
     """Return a page of ours from its template.
 
     Args:
         name: The template.
         facts: What the page is drawn from; it is embedded, and known to the template.
-        drawn: `figures`, `shapes` and `themes`, for the page's scripts.
+        plots: Those with data are embedded, each apart, so that one is unpacked when it is drawn.
+        shapes: Drawings by architecture id, for the page's scripts.
         js: The page's own script, which follows `page.js`.
         more: What else the template knows.
     """
     content = embedded_json(facts)
     template = _environment().get_template(name)
+    figures = {name: plot.figure for name, plot in plots.items() if plot.data}
     return str(
         template.render(
             facts=facts,
+            plots=plots,
             themes=THEMES,
+            themes_json=embedded_json(THEMES),
             facts_json=content,
-            drawn=packed(json.dumps(drawn, separators=(",", ":"), allow_nan=False)),
+            figures={name: packed(_compact(figure)) for name, figure in figures.items()},
+            packed_shapes=packed(_compact(shapes)),
             plotly=packed_plotly(),
             css=_asset("report.css"),
             js=_asset("page.js") + _asset(js),
@@ -82,6 +89,10 @@ def filled(
             **more,
         )
     )
+
+
+def _compact(plain: Any) -> str:
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False)
 
 
 def _architecture(facts: Mapping[str, Any], place: int) -> str:

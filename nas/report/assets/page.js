@@ -4,7 +4,8 @@
 // follows in the same element and ends with `showTheme()`; `nasReport` is called last of all.
 const root = document.documentElement;
 const nonce = document.currentScript.nonce; // by which the page lets plotly run
-let drawn = null; // figures, shapes and themes, once they are unpacked
+const themes = JSON.parse(document.getElementById("themes").textContent);
+const figures = {}; // by name, once they are unpacked
 let showPoint = () => {}; // what a click on a point does: its number, and the plot
 
 function element(name, text, more = {}) {
@@ -60,14 +61,14 @@ function coloured(plain, colours) {
 const DATA = new Set(["x", "y", "text", "customdata"]);
 
 function figure(name, colours) {
-  const found = drawn.figures[name];
+  const found = figures[name];
   const data = found.data.map((trace) =>
     Object.fromEntries(Object.entries(trace).map(([key, one]) => [key, DATA.has(key) ? one : coloured(one, colours)])),
   );
   return { data, layout: coloured(found.layout, colours) };
 }
 
-function draw(plot, colours = drawn.themes[theme()]) {
+function draw(plot, colours = themes[theme()]) {
   const { data, layout } = figure(plot.dataset.plot, colours);
   const isNew = !plot.dataset.drawn;
   plot.dataset.drawn = "yes";
@@ -94,10 +95,10 @@ function redraw(colours) {
 }
 
 addEventListener("beforeprint", () => {
-  if (!drawn || !window.Plotly) return;
-  for (const plot of plots) draw(plot, drawn.themes.light);
+  if (!window.Plotly) return;
+  for (const plot of plots) if (figures[plot.dataset.plot]) draw(plot, themes.light);
 });
-addEventListener("afterprint", () => drawn && redraw());
+addEventListener("afterprint", () => redraw());
 
 function bytesOf(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64); // of 2025; the loop takes longer
@@ -120,19 +121,22 @@ function isInSight(plot) {
 
 const idle = () => new Promise((go) => (window.requestIdleCallback ? requestIdleCallback(go, { timeout: 100 }) : setTimeout(go)));
 
+async function read(plot) {
+  figures[plot.dataset.plot] ??= JSON.parse(await unpacked(`figure-${plot.dataset.plot}`));
+}
 async function drawAll() {
-  const [text, plotly] = await Promise.all([unpacked("drawn"), unpacked("plotly")]);
-  drawn = JSON.parse(text);
+  const first = plots.filter(isInSight);
+  const soon = first.length ? first : plots.slice(0, 1);
+  const [plotly] = await Promise.all([unpacked("plotly"), ...soon.map(read)]);
   const script = element("script", plotly);
   script.nonce = nonce;
   document.head.append(script);
-  const first = plots.filter(isInSight);
-  const soon = first.length ? first : plots.slice(0, 1);
   for (const plot of soon) await draw(plot);
   performance.mark("nas-interactive");
   for (const plot of plots) {
     if (plot.dataset.drawn) continue;
     await idle();
+    await read(plot);
     await draw(plot);
   }
 }
@@ -140,10 +144,7 @@ async function drawAll() {
 async function nasReport() {
   try {
     if (plots.length) await drawAll();
-    else {
-      drawn = JSON.parse(await unpacked("drawn"));
-      performance.mark("nas-interactive");
-    }
+    else performance.mark("nas-interactive");
     for (const one of document.querySelectorAll(".later")) one.classList.remove("later");
     performance.mark("nas-drawn");
     root.dataset.ready = "yes";

@@ -82,6 +82,11 @@ filter.addEventListener("input", applyFilter);
 const panel = document.getElementById("shape");
 let openedFrom = null;
 
+let reading = null; // of all shapes' drawings, when the first one is looked at
+function shapes() {
+  reading ??= unpacked("shapes").then(JSON.parse, () => ({})); // an old browser: see `trouble`
+  return reading;
+}
 function nameOf(one) {
   return one.number === undefined ? one.role : `#${one.number}`;
 }
@@ -96,16 +101,17 @@ function facets(one) {
   return list;
 }
 
-function show(at, from) {
+async function show(at, from) {
   const one = candidates[at];
   if (!one) return;
+  const drawings = await shapes();
   openedFrom = from;
   const close = element("button", "Close", { type: "button", className: "close" });
   close.addEventListener("click", hide);
   const head = element("div", undefined, { className: "panel-head" });
   head.append(element("h2", `${nameOf(one)} ${one.shape}`), close);
   const drawing = element("div");
-  if (drawn) drawing.innerHTML = drawn.shapes[one.architecture]; // drawn and escaped by us
+  drawing.innerHTML = drawings[one.architecture] ?? ""; // drawn and escaped by us
   panel.replaceChildren(head, drawing, facets(one));
   panel.hidden = false;
   for (const row of body.querySelectorAll("tr.is-open")) row.classList.remove("is-open");
@@ -123,12 +129,12 @@ function hide() {
 }
 
 // A click on a point leads to the candidate's row, which a filter may hide.
-showPoint = (at, plot) => {
+showPoint = async (at, plot) => {
   if (rows[at].hidden) {
     filter.value = "";
     applyFilter();
   }
-  show(at, plot);
+  await show(at, plot);
   rows[at].scrollIntoView({ block: "center" });
 };
 
