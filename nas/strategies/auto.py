@@ -236,6 +236,7 @@ class AutoStrategy:
             pending=self._of(waiting),
             beliefs=beliefs,
             rate=self._features.rate if objective == 0 else None,
+            heads=self._features.heads if objective == 0 else None,
         )
 
     @cached_property
@@ -249,6 +250,7 @@ class AutoStrategy:
             pending=self._of([]),
             beliefs=(LARGER_IS_BETTER, ANYTHING),
             rate=self._features.rate,
+            heads=self._features.heads,
         )
         return model.as_belief(WARM_ODDS)
 

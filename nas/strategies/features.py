@@ -20,6 +20,7 @@ from nas.space.rated import RATE
 
 Floats = NDArray[np.float64]
 SIZE = "non_embedding_params"
+HEADS, HEAD_DIM = "n_head", "head_dim"
 
 Encoded = Sequence[tuple[Mapping[str, int], Mapping[str, float]]]  # parameters and cost columns
 
@@ -35,6 +36,7 @@ class Features:
     def __init__(self, space: BoundSpace, scale: Encoded) -> None:
         self._dimensions = space.space.dimensions
         self._deepest = max(space.space.layout.depths)
+        self._head_dim = space.space.layout.constants.get(HEAD_DIM)
         raw = self._raw(scale)
         self._mean, spread = raw.mean(axis=0), raw.std(axis=0)
         self._used = spread > 1e-9
@@ -47,6 +49,16 @@ class Features:
         if not self._dimensions or self._dimensions[-1].name != RATE.name:
             return None
         return int(self._used[:-1].sum()) if self._used[-1] else None
+
+    @property
+    def heads(self) -> int | None:
+        """Which feature is the number of heads; None where all of them share one width."""
+        names = [dimension.name for dimension in self._dimensions]
+        if HEADS not in names or (self._head_dim is None and HEAD_DIM not in names):
+            return None
+        before = self._dimensions[: names.index(HEADS)]
+        at = 1 + sum(min(2, len(one.parameters(self._deepest))) for one in before)
+        return int(self._used[:at].sum()) if self._used[at] else None
 
     def __call__(self, shapes: Encoded) -> Floats:
         """Return the features, shape (shape, feature); the first is the size."""

@@ -21,9 +21,9 @@ EXAMPLE_RATE = 4e-3
 BASE_BATCH_EXAMPLES = 32
 # Validations over the full budget that an early stop looks at.
 STOP_CHECKS = 20
-# A rung before the last decides who goes on, so it reads less than the last one: a quarter of what
-# was trained on, which costs a twelfth of that training, but so much in any case.
-RUNG_EVAL_SHARE, MIN_RUNG_EVAL_TOKENS = 1 / 4, 16_384
+# A rung before the last decides who goes on, so it reads less than the last one: an eighth of what
+# was trained on, which costs a 24th of that training, but so much in any case.
+RUNG_EVAL_SHARE, MIN_RUNG_EVAL_TOKENS = 1 / 8, 16_384
 
 
 def rung_eval_tokens(trained: int, most: int) -> int:

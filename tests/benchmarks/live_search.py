@@ -3,14 +3,13 @@
     python tests/benchmarks/live_search.py --data input.txt [--minutes 6] [--seeds 3] [--workers 2]
 
 All search models of at most a million parameters, each trained on the same number of tokens, and
-measure the same part of the same validation split in nats a byte (at a rung before the last, our
-trainer reads less of it); the contenders take turns, seed by seed. `auto` and `random` are
-`nas.search`, with and without pauses at rungs, `tutorial` and `tpe-hyperband` scripts in
-`optuna_scripts.py`. A point is any validation loss that a contender was told of, of a paused
-candidate or a pruned trial too. What a run recommends is the best of those at the full budget, if
-there is one. The clock starts before
-a contender's processes do (data is prepared within it by `nas.search`, before it for the scripts),
-and nothing that comes after its minutes counts.
+measure the same part of the same validation split in nats a byte, after the same parts of those
+tokens (our trainer reads less of it before the last one); the contenders take turns, seed by seed.
+`auto` and `random` are `nas.search`, with and without pauses; `tutorial` and `tpe-hyperband` are
+scripts, in `optuna_scripts.py`. A point is any validation loss that a contender was told of, of a
+paused candidate or a pruned trial too. What a run recommends is the best of those at the full
+budget, if there is one. The clock starts before a contender's processes do (data is prepared within
+it by `nas.search`, before it for the scripts), and nothing that comes after its minutes counts.
 
 Printed: the best loss so far at parts of the time, the part of its time after which `auto` passed
 the last loss of each other one, and the test loss of what each recommends, trained anew from fresh
@@ -38,7 +37,8 @@ from typing import Any
 
 import numpy as np
 import optuna_scripts
-from optuna_scripts import POINTS, Config, Setting, Work, note, test_loss
+from optuna_scripts import PARTS as WHOLE
+from optuna_scripts import POINTS, REPORTS, Config, Setting, Work, note, test_loss
 
 import nas
 from nas.config import StudyConfig, config_from_plain
@@ -90,12 +90,17 @@ class Run:
         return next((p["seconds"] for p in self.points if p["loss"] < loss), math.inf)
 
 
+def rungs(tokens: int) -> list[int]:
+    """Return the parts of a budget at which the scripts report."""
+    return [tokens * part // WHOLE for part in REPORTS]
+
+
 def study_config(setting: Setting, **changes: Any) -> StudyConfig:
     plain = {
         "format_version": 1,
         "space": setting.space,
         "task": {"name": "language_modeling", "data": setting.data},
-        "per_candidate": {"tokens": setting.tokens},
+        "per_candidate": {"tokens": setting.tokens, "rungs": rungs(setting.tokens)},
         "finalists": {"top": 0, "seeds": 1},
         "executor": "processes",
         "device": "cpu",

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 
@@ -55,16 +55,22 @@ class TableSpace:
     Args:
         rows: The table.
         per_layer: Fields that are lists, a number a layer.
+        constants: Fields that are the same in all rows.
     """
 
-    def __init__(self, rows: Sequence[Row], per_layer: Sequence[str] = PER_LAYER) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        per_layer: Sequence[str] = PER_LAYER,
+        constants: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._all = [row_architecture(row) for row in rows]
         self._per_layer = per_layer
         self.rows = {own.id: row for own, row in zip(self._all, rows, strict=True)}
         self._plain = [on_lines(architecture, per_layer) for architecture in self._all]
         dimensions = tuple(self._dimensions())
         depth = next(d for d in dimensions if d.name == DEPTH)
-        layout = Layout(constants={}, depths=depth.values, dimensions=dimensions)
+        layout = Layout(constants=constants, depths=depth.values, dimensions=dimensions)
         parameters = tuple(p for d in dimensions for p in d.parameters(depth.values[-1]))
         self.space = SimpleNamespace(
             dimensions=dimensions, layout=layout, parameters=parameters, encode=self._encode

@@ -91,7 +91,7 @@ class Replay:
     """
 
     def __init__(self, table: Sequence[Recorded], seed: int) -> None:
-        self.space = TableSpace([one.row for one in table], ())
+        self.space = TableSpace([one.row for one in table], (), {"head_dim": 32})
         chosen = seed % len(table[0].traces)
         self.traces = {row_architecture(one.row).id: one.traces[chosen] for one in table}
         self.clock, self.curve = 0.0, Curve()

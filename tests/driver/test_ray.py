@@ -19,6 +19,7 @@ from nas.driver.ledger import is_whole
 from nas.driver.recovery import RETRIES
 from nas.errors import NasError
 from nas.executors import make_executor, ray_crew
+from nas.executors.planning import planned_slots
 from nas.executors.ray_cluster import Cluster, needs
 from nas.executors.ray_crew import Crew
 from nas.records import Outcome, Progress
@@ -267,6 +268,22 @@ def test_a_search_through_a_client_uses_a_node_that_joins(nodes, configure):
     at_once = [sum(slots[: i + 1]) for i in range(len(slots))]
     assert max(at_once) == 2, "the second node was made use of"
     assert [row.state for row in study.trials()] == ["complete"] * 6
+
+
+def test_a_plan_counts_the_free_places_of_a_cluster_and_leaves_it(nodes, monkeypatch):
+    import ray
+
+    def planned(name):
+        return planned_slots(name, workers=None, threads=1, device="cpu", job_bytes=JOB_BYTES)
+
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    nodes.have(2)
+    wait_until(lambda: planned("ray") == 2, seconds=30)
+    nodes.have(1)
+    wait_until(lambda: planned("ray") == 1, seconds=30)
+    assert planned(nodes.client_address) == 1
+
+    assert not ray.is_initialized()
 
 
 def test_a_worker_whose_node_goes_while_it_is_placed_is_asked_for_again(nodes, monkeypatch):

@@ -65,14 +65,14 @@ def test_only_the_last_rung_reads_all_that_the_job_allows(make_job, monkeypatch)
         return evaluate(self, network, split, max_tokens=max_tokens)
 
     monkeypatch.setattr(LanguageModeling, "evaluate", counting)
-    monkeypatch.setattr(schedule, "MIN_RUNG_EVAL_TOKENS", 256)
+    monkeypatch.setattr(schedule, "MIN_RUNG_EVAL_TOKENS", 128)
     run(make_job())
-    assert read == [320, 1024]
+    assert read == [160, 1024]
 
 
-def test_a_rung_reads_a_quarter_of_what_was_trained_on_within_limits():
+def test_a_rung_reads_an_eighth_of_what_was_trained_on_within_limits():
     assert rung_eval_tokens(1_000, most=65_536) == 16_384
-    assert rung_eval_tokens(100_000, most=65_536) == 25_000
+    assert rung_eval_tokens(200_000, most=65_536) == 25_000
     assert rung_eval_tokens(1_000_000, most=65_536) == 65_536
     assert rung_eval_tokens(1_000_000, most=1024) == 1024
 
