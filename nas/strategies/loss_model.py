@@ -35,12 +35,14 @@ class Belief:
         slope: Expected change of the result for one standard deviation of log size.
         slope_sd: How sure that is.
         bend: Standard deviation of the curvature in log size.
+        heads: Expected change for one of the log number of heads, if each has a width of its own.
     """
 
     odds: float
     slope: float
     slope_sd: float
     bend: float
+    heads: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,18 +62,16 @@ class Learned:
 
 # At equal tokens Spearman of log size with loss was .95 to .999 on five sets of 98 to 200 trained
 # decoders (`lts_decoders`), hence the first; the second is for budgets too short for large models.
-LARGER_IS_BETTER = Belief(odds=0.9, slope=-1.0, slope_sd=0.5, bend=0.1)
-ANYTHING = Belief(odds=0.1, slope=0.0, slope_sd=1.0, bend=0.3)
+# At equal size, heads are worth more than what else the weights could go to: on the 84 shapes of
+# `recorded_llama_small.csv` .14 of the deviation of all, .33 of that of the larger ones.
+LARGER_IS_BETTER = Belief(odds=0.9, slope=-1.0, slope_sd=0.5, bend=0.1, heads=-0.15)
+ANYTHING = Belief(odds=0.1, slope=0.0, slope_sd=1.0, bend=0.3, heads=0.0)
 
 SHAPE_SDS = (0.03, 0.1, 0.3)  # effect of one standard deviation of a shape feature
 # Extreme shapes are worse than balanced ones: each feature's square is expected to add this. Among
 # 84 shapes of up to a million parameters the mean regret after four trainings falls from .018 to
 # .002 nats (`replay_training.py`); on `lts_decoders` (`replay.py`) it hardly moves.
 EXTREMES = 0.05
-# At equal size, heads of a width of their own are worth more than what else the weights could go
-# to: one standard deviation of their logarithm changes the loss by so much. On the 84 shapes of
-# `recorded_llama_small.csv` it is .14 of the deviation of all, .33 of that of the larger ones.
-MORE_HEADS = -0.15
 PRODUCTS = 0.3  # how much smaller the effect of two features together is than that of one
 NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # whole effect, in standard deviations of the results seen
@@ -244,7 +244,7 @@ def _prior(
     sd[1 : 1 + 2 * d] = shape_sd
     sd[1], sd[1 + d] = belief.slope_sd, belief.bend
     if heads is not None:
-        mean[1 + heads] = MORE_HEADS
+        mean[1 + heads] = belief.heads
     if rate is not None:
         mean[1 + d + rate] = RATE_BEND
         sd[1 + rate] = sd[1 + d + rate] = RATE_BEND

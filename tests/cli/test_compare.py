@@ -1,9 +1,11 @@
 """`nas compare` as a person and a program use it."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 from made_studies import make_study
+from postgres import PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,29 @@ def test_bad_input_is_one_line_and_exit_2(nas, here, arguments, words):
     assert found.code == 2
     assert words in found.err
     assert len(found.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_searches_on_a_server_are_put_beside_one_in_a_file(
+    nas, here, tmp_path, postgres_url, monkeypatch
+):
+    known = postgres_url.replace("+psycopg", "")
+    monkeypatch.setenv("NAS_DATABASE", known)
+    server = known.replace(f":{quote(PASSWORD, '')}@", "@")
+    for seed in (0, 1):
+        folder = tmp_path / "studies" / f"far-{seed}"
+        make_study(folder, name=f"far-{seed}", url=postgres_url, seed=seed, candidates=6, seeds=2)
+    page = tmp_path / "page.html"
+    found = nas("compare", f"{server}#far-0", f"{server}#far-1", "random", "--html", page)
+    assert (found.code, found.err) == (0, "")
+    assert [line.split()[0] for line in found.out.splitlines()[2:5]] == [
+        "far-0",
+        "far-1",
+        "random",
+    ], found.out
+    reported = nas("report", f"{server}#far-0", "--out", tmp_path / "report.html")
+    assert reported.code == 0
+    texts = [found.out, page.read_text("utf-8"), reported.out + reported.err]
+    texts.append((tmp_path / "report.html").read_text("utf-8"))
+    assert "far-1" in texts[1]
+    assert not any(secret in text for text in texts for secret in (PASSWORD, quote(PASSWORD, "")))

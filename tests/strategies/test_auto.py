@@ -7,7 +7,7 @@ from nas.records import TaskSpec
 from nas.space.space import load_space
 from nas.strategies import Observation, make_strategy
 from nas.strategies.auto import LARGE_FIRST
-from nas.strategies.features import SIZE
+from nas.strategies.features import SIZE, Features
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,32 @@ def test_paused_candidates_teach_too(space, sizes):
     strategy = make_strategy("auto", space, seed=0, directions=["minimize"])
     found = [space.columns(strategy.propose(history, number))[SIZE] for number in range(12, 18)]
     assert np.median(found) < np.quantile(sizes, 0.1)
+
+
+def heads_tried(space, loss_of_heads, count):
+    strategy = make_strategy("auto", space, seed=0, directions=["minimize"])
+    history, tried = [], []
+    while len(history) < count:
+        shape = strategy.propose(history, len(history))
+        tried.append(shape.shape["n_head"])
+        history.append(observe(space, shape, len(history), loss_of_heads(tried[-1])))
+    return tried
+
+
+def test_many_heads_of_their_own_width_are_tried_first_until_results_say_otherwise(space):
+    assert np.mean(heads_tried(space, lambda heads: None, LARGE_FIRST)) >= 6
+    assert np.median(heads_tried(space, np.log, 24)[-8:]) <= 3
+
+
+def test_heads_that_share_one_width_are_not_favoured(space):
+    spec = TaskSpec(task="language_modeling", head="causal_lm", vocab_size=257, context=64)
+    shared = load_space("gpt2_small").bind(spec, context=64, batch=8)
+    for bound, expected in ((space, "n_head"), (shared, None)):
+        shapes = [bound.sample(np.random.default_rng(seed)) for seed in range(64)]
+        seen = [(bound.space.encode(shape), bound.columns(shape)) for shape in shapes]
+        features = Features(bound, seen)
+        assert (features.heads is None) == (expected is None)
+        if features.heads is not None:
+            logs = np.log([shape.shape[expected] for shape in shapes])
+            found = features(seen)[:, features.heads]
+            assert np.allclose(found, (logs - logs.mean()) / logs.std())
