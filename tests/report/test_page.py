@@ -84,9 +84,12 @@ def test_nothing_from_a_study_is_markup(made, objectives):
             maker.complete(number, 2.0 + number, n_layer=number + 1, more=more)
         maker.fail(2, error=HOSTILE, traceback=HOSTILE, n_layer=3)
 
-    page = render(gather(made(fill, name=HOSTILE, objectives=objectives)))
+    facts = gather(made(fill, name=HOSTILE, objectives=objectives))
+    page = render(facts)
     read = Reader(page)
-    assert len(read.all("script")) == 5
+    figures = [plot for plot in plots_of(facts).values() if plot.data]
+    # Facts, themes, shapes and plotly, what runs and what calls it, and each figure.
+    assert len(read.all("script")) == 6 + len(figures)
     assert not read.all("img")
     assert not [one for _, one in read.elements if any(name.startswith("on") for name in one)]
     assert HOSTILE not in page
