@@ -17,6 +17,7 @@ from nas.records import FAILED_STATES
 from nas.strategies import Observation
 from nas.strategies.halving import Fidelity, Halving
 from nas.tasks.metrics import direction
+from nas.wording import several
 
 # So many candidates fail one after another, with none complete, before the search gives up.
 HOPELESS = 8
@@ -174,7 +175,9 @@ class Choosing:
                 if known is not None and known.state not in ("running", "interrupted"):
                     continue
                 if turn > 1 and self._limits.too_late_for(architecture, reserve=False):
-                    self._listener(Note(text=f"time is up: finals end after {turn - 1} seeds"))
+                    self._listener(
+                        Note(text=f"time is up: finals end after {several(turn - 1, 'seed')}")
+                    )
                     return
                 yield self._jobs.begin(candidate, entrant.number, role, len(self._record.rungs) - 1)
 
