@@ -21,6 +21,8 @@ TERMS = {
     "space": "another space",
 }
 MOST = 3  # settings that a warning names
+# How a warning begins after which no figure is better or worse than another.
+FIGURES, LOSSES = "figures do not compare", "losses do not compare"
 
 
 def warnings_of(studies: Sequence[Study], firsts: Sequence[Study], objective: str) -> Iterator[str]:
@@ -34,7 +36,7 @@ def warnings_of(studies: Sequence[Study], firsts: Sequence[Study], objective: st
     yield from _objectives(firsts, objective)
     yield from _data(firsts)
     for key, words in MEANING.items():
-        yield from _differing(firsts, key, f"figures do not compare, {words}")
+        yield from _differing(firsts, key, f"{FIGURES}, {words}")
     yield from _vocabularies(firsts, objective)
     for key, words in TERMS.items():
         yield from _differing(firsts, key, words)
@@ -53,7 +55,7 @@ def _objectives(studies: Sequence[Study], objective: str) -> Iterator[str]:
 def _data(studies: Sequence[Study]) -> Iterator[str]:
     for one in _others(studies, lambda study: study.record.data_fingerprint):
         yield (
-            f"figures do not compare, other data: {one.name} has "
+            f"{FIGURES}, other data: {one.name} has "
             f"{one.record.data_fingerprint}, {studies[0].name} "
             f"{studies[0].record.data_fingerprint}"
         )
@@ -64,7 +66,7 @@ def _vocabularies(studies: Sequence[Study], objective: str) -> Iterator[str]:
         return
     for one in _others(studies, lambda study: study.record.task_spec.vocab_size):
         yield (
-            f"losses do not compare, another vocabulary: {one.name} has "
+            f"{LOSSES}, another vocabulary: {one.name} has "
             f"{one.record.task_spec.vocab_size:,} tokens, {studies[0].name} "
             f"{studies[0].record.task_spec.vocab_size:,}; val_bits_per_byte would compare"
         )

@@ -20,7 +20,7 @@ from nas.errors import InputError, NotFoundError
 from nas.finals import compare, mean_interval, sample
 from nas.records import BESIDE_ROLES, ShapeValue, canonical_json
 from nas.report.clock import Clock, busy_seconds
-from nas.report.comparable import warnings_of
+from nas.report.comparable import FIGURES, LOSSES, warnings_of
 from nas.report.shapes import shape_fact
 from nas.store import ranking
 from nas.store.rows import CandidateRow
@@ -145,12 +145,14 @@ def compare_studies(studies: Sequence[Study]) -> Comparison:
             f"see: nas trials {studies[0].name}"
         )
     groups = _groups(studies, runs, objective)
+    warnings = tuple(warnings_of(studies, _firsts(studies), objective))
+    apart = any(one.startswith((FIGURES, LOSSES)) for one in warnings)
     return Comparison(
         objective=objective,
         direction=direction(objective),
         groups=groups,
-        verdict=_verdict(groups, objective),
-        warnings=tuple(warnings_of(studies, _firsts(studies), objective)),
+        verdict=f"no verdict: {FIGURES}" if apart else _verdict(groups, objective),
+        warnings=warnings,
     )
 
 

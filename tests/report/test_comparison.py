@@ -132,6 +132,8 @@ def test_budget_is_what_all_candidates_used(seeds, random):
 def test_what_does_not_compare_is_said(seeds, make, name, options, warning):
     found = compare_studies([seeds[0], make(name, **options)])
     assert any(warning in line for line in found.warnings), found.warnings
+    apart = name in ("data", "split", "task")
+    assert (found.verdict == "no verdict: figures do not compare") == apart
     assert found.objective == "val_loss"
 
 
