@@ -278,3 +278,15 @@ def test_a_thousand_candidates_are_answered_for_soon(chromium, report):
     assert soon < 5_000  # the figure is the benchmark's: this machine may be busy
     facts = json.loads(chromium.text("#facts"))
     assert len(facts["candidates"]) == stored
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_every_axis_of_the_parallel_coordinates_is_named(chromium, report, width):
+    chromium.open(report("fifty").page, width=width)
+    names = chromium.run(
+        "return [...document.querySelectorAll('#plot-parallel .xtick text')]"
+        ".map(label => label.textContent)"
+    )
+    assert names[0] == "n_layer"
+    assert names[-1] == "val_loss"
+    assert len(names) == 7
