@@ -311,7 +311,7 @@ def _parallel_layout(columns: Sequence[_Column]) -> dict[str, Any]:
             tickvals=list(range(len(columns))),
             ticktext=[escape(column.name) for column in columns],
             range=[-0.35, len(columns) - 0.65],
-            autotickangles=[0, -90],  # aslant, plotly leaves out one that does not fit beside the plot
+            autotickangles=[0, -90],  # aslant, the first would not fit
             ticks="",
             showline=False,
         ),
