@@ -49,7 +49,7 @@ RECENT = 256  # results that move the share of neighbours
 INCUMBENTS = 8  # of which neighbours are scored
 # Candidates before one from the lower half of the sizes is asked for and doubt begins whether
 # larger is better. Earlier would cost where it is, later where it is not.
-LARGE_FIRST = 4
+LARGE_FIRST = 5
 RANDOM_SHARE = 0.06  # of proposals, which no model can prevent
 WARM_ODDS = 4.0  # of another study's results against all that is believed without them
 CHEBYSHEV_SLOPE = 0.05  # of the sum beside the worst objective, as in ParEGO

@@ -45,7 +45,7 @@ def test_begins_near_the_cap_and_then_asks_for_a_small_one(space, sizes):
     history = search(space, lambda size: -np.log(size), LARGE_FIRST + 1)
     seen = [one.columns[SIZE] for one in history]
     assert min(seen[:LARGE_FIRST]) > np.quantile(sizes, 0.9)
-    assert seen[LARGE_FIRST] <= np.quantile(sizes, 0.6)
+    assert seen[LARGE_FIRST] <= np.quantile(sizes, 0.65)  # the lower half of those scored
 
 
 def test_running_candidates_do_not_draw_others_to_their_shape(space):

@@ -77,7 +77,7 @@ def test_auto_finds_shape_and_rate():
     best, drawn = (
         min(search(name, space, 28), key=lambda seen: seen.values) for name in ("auto", "random")
     )
-    assert best.values <= drawn.values
+    assert best.values[0] <= drawn.values[0] + 0.001  # two that are as near the best as this tie
     assert best.values[0] < 2.01
     assert abs(best.parameters[INDEX] - AUTOMATIC - 2) <= 1
 
