@@ -24,7 +24,7 @@ QUICK = (
     "spaces llama_tiny",
     "families",
     "tasks",
-    "generate tiny --prompt Hello --max-new-tokens 5",
+    "generate tiny --prompt Hello --max-new-tokens 5 --seed 0",
     "db check tiny",
     "db upgrade tiny",
     "watch tiny",
