@@ -36,12 +36,7 @@ from nas.tasks.metrics import badness
 from nas.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nas.training.numerics import autocast, place
 from nas.training.optimizer import Optimizer
-from nas.training.schedule import (
-    STOP_CHECKS,
-    cooldown_start,
-    rate_factor,
-    rung_eval_tokens,
-)
+from nas.training.schedule import STOP_CHECKS, cooldown_start, rate_factor, rung_eval_tokens
 
 # Points of a learning curve over the full budget; each reads the loss back once.
 CURVE_POINTS = 50

@@ -115,15 +115,15 @@ def search_ours(
     """Run `nas.search` and note what is measured."""
     begun = time.time()
     shapes: dict[str, Config] = {}
-    rungs: dict[str, float] = {}  # the last measurement of each candidate that runs
+    known: dict[str, float] = {}  # the last measurement of each candidate
 
     def listen(event: object) -> None:
         if isinstance(event, CandidateStarted):
             shapes[event.candidate_id] = dict(event.architecture.shape)
         elif isinstance(event, Progress) and event.val_loss is not None:
             candidate, loss = event.candidate_id, event.val_loss
-            if loss != rungs.get(candidate):
-                rungs[candidate] = loss
+            if loss != known.get(candidate):
+                known[candidate] = loss
                 note(folder, begun, loss=loss, full=False, config=shapes[candidate])
         elif isinstance(event, CandidateEnded) and event.value is not None:
             config = shapes[event.outcome.candidate_id]

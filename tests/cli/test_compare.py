@@ -82,11 +82,8 @@ def test_searches_on_a_server_are_put_beside_one_in_a_file(
     page = tmp_path / "page.html"
     found = nas("compare", f"{server}#far-0", f"{server}#far-1", "random", "--html", page)
     assert (found.code, found.err) == (0, "")
-    assert [line.split()[0] for line in found.out.splitlines()[2:5]] == [
-        "far-0",
-        "far-1",
-        "random",
-    ], found.out
+    rows = [line.split()[0] for line in found.out.splitlines()[2:5]]
+    assert rows == ["far-0", "far-1", "random"]
     reported = nas("report", f"{server}#far-0", "--out", tmp_path / "report.html")
     assert reported.code == 0
     texts = [found.out, page.read_text("utf-8"), reported.out + reported.err]

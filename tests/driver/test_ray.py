@@ -282,7 +282,6 @@ def test_a_plan_counts_the_free_places_of_a_cluster_and_leaves_it(nodes, monkeyp
     nodes.have(1)
     wait_until(lambda: planned("ray") == 1, seconds=30)
     assert planned(nodes.client_address) == 1
-
     assert not ray.is_initialized()
 
 
