@@ -14,6 +14,15 @@ import pytest
 import nas
 from nas.driver.stopping import Stop
 
+
+@pytest.fixture(autouse=True)
+def hang_up_is_heard():
+    """Under `nohup` the signal is ignored, by this process and those that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 # Runs a search and sends itself interrupts in a phase of it, as many as are asked for.
 SCRIPT = """
 import json, os, signal, sys, threading, time
