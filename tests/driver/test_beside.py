@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from interrupting import at_first_progress
 
 import nas
 from nas.driver.events import CandidateEnded, CandidateStarted, Note
@@ -13,7 +14,6 @@ from nas.driver.extend import extend
 from nas.driver.own import train_own
 from nas.driver.retrain import retrain
 from nas.errors import InputError
-from nas.records import Progress
 from nas.store.store import Store
 from nas.study import studies_folder
 
@@ -165,12 +165,8 @@ def test_own_shape_that_comes_to_the_finals_takes_part(configure, study):
 def test_interrupted_and_called_again_equals_uninterrupted(study):
     row = winner_of(study)
 
-    def interrupt(event):
-        if isinstance(event, Progress):
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt):
-        extend(study, row.candidate_id, 150_016, interrupt)
+        extend(study, row.candidate_id, 150_016, at_first_progress())
     [left] = study.trials("state == 'interrupted'")
     assert left.checkpoint is not None
     resumed = losses(study, extend(study, row.candidate_id, 150_016))

@@ -1,13 +1,13 @@
 """Shapes of the user's own: tried next, on top of the limit, once."""
 
 import pytest
+from interrupting import at_first_progress
 
 import nas
 from nas.driver.events import CandidateStarted, Note
 from nas.driver.search import SearchInterrupted
 from nas.errors import InputError
 from nas.families import architecture
-from nas.records import Progress
 
 OWN = {"n_layer": 2, "d_model": 32, "n_head": 1, "d_ff": 48}
 OTHER = {"n_layer": 1, "d_model": 32, "n_head": 1, "d_ff": 48}
@@ -45,14 +45,8 @@ def test_interrupted_and_resumed_tries_it_once(configure):
     study = nas.search(configure(finalists={"top": 0}, per_candidate={"tokens": 60_000}, **STOP))
     study.enqueue(OWN)
 
-    def interrupt(event):
-        if isinstance(event, Progress):
-            import signal
-
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(SearchInterrupted):
-        nas.search(config, listener=interrupt)
+        nas.search(config, listener=at_first_progress())
     assert tried(nas.open_study("tiny"))[1:] == [OWN]
     assert tried(nas.search(config)).count(OWN) == 1
     assert len(tried(nas.search(config))) == 5

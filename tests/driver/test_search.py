@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from interrupting import at_first_progress
 from pids import workers_of
 from tiny_study import MANY
 
@@ -290,12 +291,8 @@ LONG = {
 
 
 def interrupted_at_first_progress(config):
-    def interrupt(event):
-        if isinstance(event, Progress):
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(SearchInterrupted):
-        nas.search(config, listener=interrupt)
+        nas.search(config, listener=at_first_progress())
     return nas.open_study(config.name)
 
 
