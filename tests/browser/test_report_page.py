@@ -290,3 +290,15 @@ def test_every_axis_of_the_parallel_coordinates_is_named(chromium, report, width
     assert names[0] == "n_layer"
     assert names[-1] == "val_loss"
     assert len(names) == 7
+
+
+def test_a_plot_loses_its_buttons_where_they_would_stand_on_it(chromium, report):
+    chromium.open(report("fifty").page, width=1000)
+    buttons = "return document.querySelectorAll('#plot-progress .modebar-btn').length"
+    width = "return document.querySelector('#plot-progress .main-svg').clientWidth"
+    assert chromium.run(buttons) > 0
+    wide = chromium.run(width)
+    chromium.resize(400, 900)
+    chromium.wait(f"{width} < 400 && !({buttons.removeprefix('return ')})")
+    chromium.resize(1000, 900)
+    chromium.wait(f"{width} === {wide} && {buttons.removeprefix('return ')}")

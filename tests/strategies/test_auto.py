@@ -45,7 +45,9 @@ def test_begins_near_the_cap_and_then_asks_for_a_small_one(space, sizes):
     history = search(space, lambda size: -np.log(size), LARGE_FIRST + 1)
     seen = [one.columns[SIZE] for one in history]
     assert min(seen[:LARGE_FIRST]) > np.quantile(sizes, 0.9)
-    assert seen[LARGE_FIRST] <= np.quantile(sizes, 0.65)  # the lower half of those scored
+    rng = np.random.default_rng(1)  # draws reach all sizes, of which a space has more small ones
+    drawn = [space.columns(space.sample(rng))[SIZE] for _ in range(1000)]
+    assert seen[LARGE_FIRST] <= np.quantile(drawn, 0.6)  # its middle is one of a few draws
 
 
 def test_running_candidates_do_not_draw_others_to_their_shape(space):

@@ -32,10 +32,10 @@ def loss_of(space, point):
     return 2 + 0.1 * size**2 + 0.1 * math.log2(rate / 0.02) ** 2
 
 
-def search(name, space, count):
+def search(name, space, count, seed=0):
     history = []
     while len(history) < count:
-        strategy = make_strategy(name, space, seed=0, directions=["minimize"])
+        strategy = make_strategy(name, space, seed=seed, directions=["minimize"])
         point = strategy.propose(history, len(history))
         if point is None:
             break
@@ -72,14 +72,18 @@ def test_a_small_space_is_exhausted_with_every_rate(name):
     assert len(history) == space.count() == 2 * len(FACTORS)
 
 
+def best_of(name, space, seed):
+    return min(search(name, space, 28, seed), key=lambda seen: seen.values)
+
+
 def test_auto_finds_shape_and_rate():
     space = rated()
-    best, drawn = (
-        min(search(name, space, 28), key=lambda seen: seen.values) for name in ("auto", "random")
-    )
-    assert best.values[0] <= drawn.values[0] + 0.001  # two that are as near the best as this tie
-    assert best.values[0] < 2.01
-    assert abs(best.parameters[INDEX] - AUTOMATIC - 2) <= 1
+    found = {name: [best_of(name, space, seed) for seed in range(3)] for name in ("auto", "random")}
+    for best in found["auto"]:
+        assert best.values[0] < 2.01
+        assert abs(best.parameters[INDEX] - AUTOMATIC - 2) <= 1
+    auto, drawn = (sum(best.values[0] for best in several) for several in found.values())
+    assert auto < drawn
 
 
 def test_without_results_auto_takes_about_the_automatic_rate():

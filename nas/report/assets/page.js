@@ -6,6 +6,7 @@ const root = document.documentElement;
 const nonce = document.currentScript.nonce; // by which the page lets plotly run
 const themes = JSON.parse(document.getElementById("themes").textContent);
 const figures = {}; // by name, once they are unpacked
+let printing = false; // on paper, which is light
 let showPoint = () => {}; // what a click on a point does: its number, and the plot
 
 function element(name, text, more = {}) {
@@ -68,11 +69,12 @@ function figure(name, colours) {
   return { data, layout: coloured(found.layout, colours) };
 }
 
-function draw(plot, colours = themes[theme()]) {
-  const { data, layout } = figure(plot.dataset.plot, colours);
+function draw(plot) {
+  const { data, layout } = figure(plot.dataset.plot, themes[printing ? "light" : theme()]);
   const isNew = !plot.dataset.drawn;
   plot.dataset.drawn = "yes";
-  const displayModeBar = plot.clientWidth < ROOM ? false : "hover";
+  const displayModeBar = bar(plot);
+  plot.dataset.bar = displayModeBar;
   const done = Plotly.react(plot, data, layout, { ...OPTIONS, displayModeBar });
   if (isNew) {
     rooms.observe(plot);
@@ -85,20 +87,32 @@ function draw(plot, colours = themes[theme()]) {
   return done;
 }
 
+function bar(plot) {
+  return plot.clientWidth < ROOM ? false : "hover";
+}
+
 // Plotly looks at the window alone; a plot's room changes with what stands around it, too.
 const rooms = new ResizeObserver((changes) => {
-  for (const { target } of changes) if (target.dataset.drawn && target._fullLayout) Plotly.Plots.resize(target);
+  for (const { target } of changes) {
+    if (!target.dataset.drawn || !target._fullLayout) continue;
+    if (target.dataset.bar === String(bar(target))) Plotly.Plots.resize(target);
+    else draw(target); // its buttons come or go
+  }
 });
 
-function redraw(colours) {
-  for (const plot of plots) if (plot.dataset.drawn) draw(plot, colours);
+function redraw() {
+  for (const plot of plots) if (plot.dataset.drawn) draw(plot);
 }
 
 addEventListener("beforeprint", () => {
+  printing = true;
   if (!window.Plotly) return;
-  for (const plot of plots) if (figures[plot.dataset.plot]) draw(plot, themes.light);
+  for (const plot of plots) if (figures[plot.dataset.plot]) draw(plot);
 });
-addEventListener("afterprint", () => redraw());
+addEventListener("afterprint", () => {
+  printing = false;
+  redraw();
+});
 
 function bytesOf(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64); // of 2025; the loop takes longer
@@ -109,9 +123,8 @@ function bytesOf(base64) {
 }
 
 async function unpacked(id) {
-  const packed = document.getElementById(id).textContent;
-  const stream = new Blob([bytesOf(packed)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
+  const packed = new Response(bytesOf(document.getElementById(id).textContent));
+  return new Response(packed.body.pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
 function isInSight(plot) {
