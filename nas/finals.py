@@ -14,7 +14,6 @@ from typing import Any
 
 from nas.store import ranking
 from nas.store.rows import CandidateRow
-from nas.tasks.metrics import badness
 
 # Two-sided 95 % points of Student's t for 1 to 30 degrees of freedom; beyond, the normal's.
 T_95 = (
@@ -118,7 +117,7 @@ def summarise(
     """Return the result of a study as plain JSON.
 
     Args:
-        groups: What was trained from fresh seeds, by architecture.
+        groups: What was trained from fresh seeds, by architecture, best mean first.
         complete: The search's complete candidates, best first.
         objective: The column that ranks.
         reference_id: Architecture id of the reference, if there is one.
@@ -128,8 +127,7 @@ def summarise(
         `winner` (architecture id), `finalists` (mean and spread of each), `against_reference`
         (comparisons by metric), `no_larger` (the best candidate no larger than the reference).
     """
-    ranked = sorted(groups, key=lambda g: badness(g.mean(objective), objective))
-    ranked = [group for group in ranked if group.mean(objective) is not None]
+    ranked = [group for group in groups if group.mean(objective) is not None]
     ranked.sort(key=lambda g: g.architecture_id in too_slow)
     ids = [one.architecture_id for one in ranked or complete]
     winner = next((own for own in ids if own not in too_slow), None)

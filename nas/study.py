@@ -21,7 +21,6 @@ from nas.store.rows import PLAIN_COLUMNS, CandidateRow, EvaluationRow, StudyReco
 from nas.store.store import Store
 from nas.store.urls import database_url, shown
 from nas.store.where import parse_where
-from nas.tasks.metrics import badness
 
 if TYPE_CHECKING:
     import optuna
@@ -183,19 +182,7 @@ class Study:
 
     def finalists(self) -> list[ranking.FinalistGroup]:
         """Return what was retrained from fresh seeds, by architecture, best mean first."""
-        groups: dict[str, list[CandidateRow]] = {}
-        for row in ranking.finals_of(self._rows(), self.objectives[0]):
-            groups.setdefault(row.architecture_id, []).append(row)
-        summed = [
-            ranking.FinalistGroup(
-                architecture_id=architecture_id,
-                is_reference=any(row.role == "reference" for row in rows),
-                rows=tuple(rows),
-            )
-            for architecture_id, rows in groups.items()
-        ]
-        objective = self.objectives[0]
-        return sorted(summed, key=lambda group: badness(group.mean(objective), objective))
+        return ranking.finalist_groups(self._rows(), self.objectives[0])
 
     def evaluations(self, candidate_id: str | None = None) -> list[EvaluationRow]:
         """Return all measurements with their training curves, of one candidate or of all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,14 @@ _CONTROL = re.compile(f"[{CONTROLS}]")
 _BEFORE = {"d_model": "d", "n_head": "h", "n_kv_head": "kv", "head_dim": "hd", "d_ff": "ff"}
 _AFTER = {"n_layer": "L"}
 _ORDER = (*_AFTER, *_BEFORE)
+
+# An input of each task, in Python and in the shell.
+_INPUTS = {
+    "text_classification": ('"a text"', '"a text"'),
+    "sequence_to_sequence": ('"a text"', '"a text"'),
+    "image_classification": ('"picture.png"', "picture.png"),
+    "sequential_recommendation": ('["one item", "another"]', '"one item, another"'),
+}
 
 
 def visible(text: str) -> str:
@@ -110,6 +119,21 @@ def comparison_words(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     verdict = "a tie" if found["tie"] else "beyond the spread of seeds"
     return f"{difference} (95 % interval {low:+.4f} to {high:+.4f}), {verdict}"
+
+
+def usage(task: str, name: str) -> tuple[str, str]:
+    """Return a line that asks a model for something, in Python and in the shell.
+
+    The shell's is empty for a task of the user's own, whose inputs are not known.
+    """
+    word = shlex.quote(name)
+    if task == "language_modeling":
+        asked = 'print(model.generate("The ", max_new_tokens=200))'
+        return asked, f'nas generate {word} --prompt "The "'
+    if task not in _INPUTS:
+        return "help(model.predict)", ""
+    in_python, in_shell = _INPUTS[task]
+    return f"print(model.predict({in_python}))", f"nas predict {word} {in_shell}"
 
 
 def front_words(front: Mapping[str, Any]) -> str:

@@ -123,17 +123,16 @@ def _words(figure: Figure | None) -> str | None:
 
 def _show_groups(found: Comparison) -> None:
     """Write what searches that differ only in their seed come to together."""
-    several = [group for group in found.groups if len(group.runs) > 1]
-    if several and _final_names(found):
+    several, names = [one for one in found.groups if len(one.runs) > 1], _final_names(found)
+    if names:
+        terminal.say("figures of the finals: mean over fresh seeds and its 95 % interval")
+    if several and names:
         terminal.say("\nwinners of all seeds together (95 % interval over searches)")
-        names = _final_names(found)
         rows = [
             {"searches": group.label, **{n: _words(group.final.get(n)) for n in names}}
             for group in several
         ]
         show_table(rows, ["searches", *names])
-    elif _final_names(found):
-        terminal.say("figures of the finals: mean over fresh seeds and its 95 % interval")
 
 
 def _show_times(found: Comparison) -> None:

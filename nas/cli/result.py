@@ -17,6 +17,7 @@ from nas.wording import (
     measure,
     several,
     shape_words,
+    usage,
 )
 
 if TYPE_CHECKING:
@@ -214,9 +215,8 @@ def _show_use(study: Study) -> None:
     terminal.say("\nin Python")
     terminal.say("  import nas")
     terminal.say(f'  model = nas.load("{name}")')
-    if task != "language_modeling":
-        terminal.say("  print(model)")
-        return
-    terminal.say('  print(model.generate("The ", max_new_tokens=200))')
-    terminal.say("in the shell")
-    terminal.say(f'  nas generate {name} --prompt "The "')
+    in_python, in_shell = usage(task, name)
+    terminal.say(f"  {in_python}")
+    if in_shell:
+        terminal.say("in the shell")
+        terminal.say(f"  {in_shell}")

@@ -106,8 +106,9 @@ def _show_shape(row: CandidateRow) -> None:
     terminal.say()
     terminal.heading(f"shape ({row.family})")
     show_pairs({name: _field(value) for name, value in fields.items()})
-    layers = _layers(per_layer, int(fields["n_layer"]))
-    show_table(layers, ["layers", *per_layer])
+    if per_layer:
+        layers = _layers(per_layer, int(fields["n_layer"]))
+        show_table(layers, ["layers", *per_layer])
     show_pairs({name: f"{value:,.0f}" for name, value in row.columns.items()})
 
 

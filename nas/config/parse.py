@@ -52,7 +52,7 @@ def check_study_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise InputError(
             f"study name {name!r}: expected at most 100 letters, digits or ._- and no dot or dash "
-            "in front; choose one with --name"
+            "in front; choose one with --name, or call the study file so"
         )
     if name.partition(".")[0].lower() in DEVICES or name.endswith("."):
         raise InputError(

@@ -27,7 +27,6 @@ from nas.records import Architecture, Latency, Numerics, from_plain, to_plain
 from nas.space import BoundSpace, LinearColumn
 from nas.store import ranking
 from nas.store.rows import CandidateRow
-from nas.tasks.metrics import badness
 
 FILE = "latency.json"  # in a study's folder
 FORMAT_VERSION = 1
@@ -238,7 +237,7 @@ def confirm(
     Args:
         opened: The study.
         executor: Runs nothing now.
-        groups: The finals.
+        groups: The finals, best mean first.
         complete: The search's candidates, best first, for a study without finals.
         listener: Told of those that are too slow.
 
@@ -268,8 +267,7 @@ def confirm(
 def _by_rank(
     groups: Sequence[ranking.FinalistGroup], complete: Iterable[CandidateRow], objective: str
 ) -> list[Architecture]:
-    ranked = sorted(groups, key=lambda group: badness(group.mean(objective), objective))
-    ranked = [group for group in ranked if group.mean(objective) is not None]
+    ranked = [group for group in groups if group.mean(objective) is not None]
     return [group.rows[0].architecture for group in ranked] or [
         row.architecture for row in complete
     ]

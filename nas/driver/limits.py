@@ -89,7 +89,7 @@ class Limits:
         columns = cost_of(architecture, spec, context=recipe.context, batch=recipe.batch)
         needed = self._predict(columns, done)
         if left <= 0 or (needed is not None and needed * CAUTION > left):
-            return f"{minutes:g} minutes"
+            return f"{minutes:g} min"
         return ""
 
     def remaining_seconds(self, running: int) -> float | None:

@@ -53,7 +53,26 @@ class Proposals:
             return own[0], self._opened.recipe
         self._heed_memory(history)
         found = None if self._strategy is None else self._strategy.propose(history, number)
-        return None if found is None else self._opened.split(found)
+        if found is None:
+            return None
+        self._check(found, history)
+        return self._opened.split(found)
+
+    def _check(self, found: Architecture, history: Sequence[Observation]) -> None:
+        """Refuse what a strategy of the user's own may propose by mistake."""
+        name = f"strategy '{self._opened.config.strategy}'"
+        if not isinstance(found, Architecture):
+            kind = type(found).__name__
+            raise ConfigError(
+                f"{name}: proposed {kind}, expected an Architecture, or None at the end"
+            )
+        if any(seen.architecture_id == found.id for seen in history):
+            raise ConfigError(
+                f"{name}: proposed {found.id} again, which has been tried; a strategy looks for "
+                "architecture_id in the history, and returns None when nothing is left"
+            )
+        if why := self._opened.proposals.why_infeasible(found):
+            raise ConfigError(f"{name}: proposed a shape that the space has not: {why}")
 
     def _heed_memory(self, history: Sequence[Observation]) -> None:
         """Leave out what takes as much memory as the smallest shape for which there was none."""

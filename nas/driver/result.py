@@ -75,8 +75,9 @@ class SearchResult:
             fidelity: How well each rung ranked.
             listener: Told of those that are too slow.
         """
-        groups, complete = self._groups(), self._ledger.complete()
         objectives, reference_id = self._opened.record.objectives, self._reference_id
+        groups = ranking.finalist_groups(self._ledger.rows.values(), objectives[0])
+        complete = self._ledger.complete()
         too_slow, summary = confirm(self._opened, executor, groups, complete, listener)
         summary |= summarise(groups, complete, objectives[0], reference_id, too_slow=too_slow)
         if len(objectives) > 1:
@@ -92,16 +93,3 @@ class SearchResult:
             "amount": amounts_of(record)[one.rung],
             **asdict(one),
         }
-
-    def _groups(self) -> list[ranking.FinalistGroup]:
-        groups: dict[str, list[CandidateRow]] = {}
-        for row in ranking.finals_of(self._ledger.rows.values(), self._ledger.objective):
-            groups.setdefault(row.architecture_id, []).append(row)
-        return [
-            ranking.FinalistGroup(
-                architecture_id=architecture_id,
-                is_reference=architecture_id == self._reference_id,
-                rows=tuple(rows),
-            )
-            for architecture_id, rows in groups.items()
-        ]

@@ -187,6 +187,10 @@ def field_names(kind: type[Shape]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]  # every Shape is a dataclass
 
 
+def _is_required(one: dataclasses.Field[Any]) -> bool:
+    return one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+
+
 def _make(kind: type[Shape], fields: Mapping[str, Any]) -> Shape:
     known = field_names(kind)
     for name in fields:
@@ -195,6 +199,9 @@ def _make(kind: type[Shape], fields: Mapping[str, Any]) -> Shape:
                 f"family '{kind.family}' has no field '{name}'; "
                 f"it has {', '.join(known)}{nearest(name, known)}"
             )
+    needed = [one.name for one in dataclasses.fields(kind) if _is_required(one)]  # type: ignore[arg-type]  # every Shape is a dataclass
+    if missing := [name for name in needed if name not in fields]:
+        raise ShapeError(f"family '{kind.family}': {', '.join(missing)} missing: give all fields")
     try:
         return kind(**fields)
     except TypeError as error:

@@ -65,7 +65,7 @@ def _head(proposal: Proposal, file: Path) -> list[str]:
         *_comment(f"Written by `nas init` for {_source_words(sight)}: {sight.words}."),
         *_comment(
             f"The budget is for {machine.words()}, so that this takes about "
-            f"{proposal.minutes:g} minutes:"
+            f"{proposal.minutes:g} min:"
         ),
         f"#     nas search {_shown(file.name)}",
         *_comment(

@@ -12,7 +12,6 @@ from nas.study import Study
 MEANING = {
     "task": "another task",
     "split": "another split",
-    "latency": "latency timed otherwise",
 }
 # What makes it no surprise that one is better.
 TERMS = {
@@ -20,6 +19,7 @@ TERMS = {
     "recipe": "another recipe",
     "space": "another space",
 }
+TIMED = ("latency_ms", "latency_iqr_ms", "throughput")
 MOST = 3  # settings that a warning names
 # How a warning begins after which no figure is better or worse than another.
 FIGURES, LOSSES = "figures do not compare", "losses do not compare"
@@ -37,6 +37,9 @@ def warnings_of(studies: Sequence[Study], firsts: Sequence[Study], objective: st
     yield from _data(firsts)
     for key, words in MEANING.items():
         yield from _differing(firsts, key, f"{FIGURES}, {words}")
+    of_times = objective in TIMED
+    begin = f"{FIGURES}, latency" if of_times else "latencies do not compare,"
+    yield from _differing(firsts, "latency", f"{begin} timed otherwise")
     yield from _vocabularies(firsts, objective)
     for key, words in TERMS.items():
         yield from _differing(firsts, key, words)

@@ -8,15 +8,13 @@ from typing import Any
 
 from nas.finals import summarise
 from nas.places import studies_folder
-from nas.records import Architecture
+from nas.records import BESIDE_ROLES, Architecture
 from nas.report.material import Material, rounded
 from nas.report.shapes import shape_fact
+from nas.store.ranking import FinalistGroup
 from nas.store.rows import CandidateRow
-from nas.tasks.metrics import direction
-from nas.wording import comparison_words, count, measure, several, shape_words
-
-# The task's head decides what a model is asked for.
-WRITES = "causal_lm"
+from nas.tasks.metrics import badness, direction
+from nas.wording import comparison_words, count, measure, several, shape_words, usage
 
 
 def result_facts(material: Material) -> dict[str, Any]:
@@ -60,17 +58,20 @@ def _reference_id(material: Material) -> str | None:
 def _summary(material: Material, reference_id: str | None) -> dict[str, Any]:
     """Return what the finals say, reckoned from the rows as the driver does.
 
-    Where the search had a limit on latency, who was too slow at its end cannot win here either.
+    Of equal means the stored winner comes first. Where the search had a limit on latency, who was
+    too slow at its end cannot win here either.
     """
-    groups = material.study.finalists()
-    winner = material.summary.get("winner")
+    objective, winner = material.objective, material.summary.get("winner")
+
+    def place(group: FinalistGroup) -> tuple[float, bool]:
+        return badness(group.mean(objective), objective), group.architecture_id != winner
+
+    groups = sorted(material.study.finalists(), key=place)
     ids = [group.architecture_id for group in groups]
     ahead: Sequence[str] = ()
     if material.summary.get("latency") and winner in ids:
         ahead = ids[: ids.index(winner)]
-    return summarise(
-        groups, material.complete, material.objective, reference_id, too_slow=set(ahead)
-    )
+    return summarise(groups, material.complete, objective, reference_id, too_slow=set(ahead))
 
 
 def _row_of(material: Material, architecture_id: str | None) -> CandidateRow | None:
@@ -181,7 +182,7 @@ def _headline(verdict: str, shape: str) -> str:
         "better": "better than the reference, beyond the spread of seeds",
         "worse": "chosen on val, but behind the reference beyond the spread of seeds",
         "tie": "a tie with the reference",
-        "reference": "the reference itself: nothing beat it",
+        "reference": "the reference itself, which nothing beat",
     }
     return f"{shape}: {against[verdict]}" if verdict in against else f"Winner: {shape}"
 
@@ -270,25 +271,30 @@ def called(material: Material) -> str:
     return study.name if study.folder == usual else str(study.folder)
 
 
+def _loaded(material: Material, winner: CandidateRow) -> CandidateRow:
+    """Return the candidate of the winner's shape that `nas.load` takes: the best with weights."""
+    own = [row for row in material.rows if row.architecture_id == winner.architecture_id]
+    kept = [row for row in own if row.model_path is not None and row.role not in BESIDE_ROLES]
+    return next((row for row in kept if row.state == "complete"), winner)
+
+
 def _use(material: Material, winner: CandidateRow) -> dict[str, Any]:
     """Return the lines that load the winner, in Python and in the shell."""
     name, spec = called(material), material.record.task_spec
-    python = ["import nas", "", f"model = nas.load({name!r})"]
-    if spec.head == WRITES and spec.task == "language_modeling":
-        python.append('print(model.generate("The ", max_new_tokens=200))')
-    else:
-        python += ["print(model)", "help(model.predict)"]
+    loaded = _loaded(material, winner)
+    in_python, in_shell = usage(spec.task, name)
+    python = ["import nas", "", f"model = nas.load({name!r})", in_python]
     word = shlex.quote(name)
     shell = [f"nas show {word}"]
-    if winner.model_path is None:
-        shell.append(f"nas train {word} --candidate {winner.candidate_id}  # makes its weights")
-    elif spec.task == "language_modeling":
-        shell.append(f'nas generate {word} --prompt "The "')
+    if loaded.model_path is None:
+        shell.append(f"nas train {word} --candidate {loaded.candidate_id}  # makes its weights")
+    elif in_shell:
+        shell.append(in_shell)
     shell.append(f"nas export {word} --to hf")
     return {
         "python": "\n".join(python),
         "shell": "\n".join(shell),
-        "folder": winner.model_path and f"{material.study.folder.name}/{winner.model_path}",
+        "folder": loaded.model_path and f"{material.study.folder.name}/{loaded.model_path}",
     }
 
 

@@ -49,6 +49,31 @@ def finals_of(rows: Iterable[CandidateRow], objective: str) -> list[CandidateRow
     ]
 
 
+def finalist_groups(rows: Iterable[CandidateRow], objective: str) -> list[FinalistGroup]:
+    """Return what was trained from fresh seeds, by architecture, best mean first.
+
+    Equal means stay in the order in which the shapes were proposed, so that all who ask name the
+    same winner.
+    """
+    groups: dict[str, list[CandidateRow]] = {}
+    for row in finals_of(rows, objective):
+        groups.setdefault(row.architecture_id, []).append(row)
+    found = [
+        FinalistGroup(
+            architecture_id=architecture_id,
+            is_reference=any(row.role == "reference" for row in own),
+            rows=tuple(own),
+        )
+        for architecture_id, own in groups.items()
+    ]
+
+    def place(group: FinalistGroup) -> tuple[float, int, str]:
+        mean = badness(group.mean(objective), objective)
+        return mean, min(row.number for row in group.rows), group.architecture_id
+
+    return sorted(found, key=place)
+
+
 def first_measured(objectives: Sequence[str]) -> str:
     """Return the first objective that is measured on val, `val_loss` if none is."""
     return next((name for name in objectives if name.startswith("val_")), "val_loss")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Protocol
 
+from nas.errors import ConfigError
 from nas.plugins import resolve
 from nas.records import Architecture
 from nas.space import BoundSpace
@@ -95,7 +97,17 @@ def make_strategy(
 
     Raises:
         NotFoundError: If the name is unknown, or needs a package that is not installed.
+        ConfigError: If a class of the user's own cannot be made so, or has nothing to call.
     """
     kind = resolve(STRATEGIES, name, what="strategy")
+    if not callable(kind.propose):
+        raise ConfigError(f"strategy '{name}': its 'propose' is no method")
+    try:
+        signature(kind).bind(space, seed=seed, directions=directions)
+    except TypeError as error:
+        raise ConfigError(
+            f"strategy '{name}': cannot be made as {kind.__name__}(space, seed=..., "
+            f"directions=...): {error}"
+        ) from error
     made: Strategy = kind(space, seed=seed, directions=directions)
     return made

@@ -30,7 +30,10 @@ FIRST_FULL = 6
 # The correlation that a rung must be able to have with the end, at the upper end of its interval.
 LEAST_TAU = 0.4
 LEAST_PAIRS = 8  # candidates that came to the end, before a rung is judged
-ONE_SIDED = 1.645  # standard errors to the upper end of a 95 % one-sided interval
+# Standard errors to the upper end of a one-sided interval of 80 %. With it a rung of pure noise is
+# given up in 58, 75, 87 and 97 % of simulated searches of 12, 16, 24 and 40 candidates, one whose
+# tau is .59 in 1, 5, 6 and 7 %; with 95 % noise was kept in most of the short ones.
+ONE_SIDED = 0.84
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,12 +122,10 @@ def test_a_rung_that_tells_nothing_is_given_up_and_this_is_said(configure, monke
         return found
 
     monkeypatch.setattr(Training, "_measure", shuffled)
-    monkeypatch.setattr(halving, "LEAST_PAIRS", 6)
-    monkeypatch.setattr(halving, "LEAST_TAU", 0.9)
     told = []
-    changes = {**PAUSING, "stop": {"candidates": 16}}
+    changes = {**PAUSING, "stop": {"candidates": 20}}
     study = nas.search(configure(**changes), listener=told.append)
     (note,) = [e.text for e in told if isinstance(e, Note)]
     assert "does not rank as the end does" in note
     assert not any(row.checkpoint for row in study.trials(role="search"))  # nobody waits
-    assert open_study(study.folder).summary()["fidelity"][1]["tau"] < 0.7
+    assert open_study(study.folder).summary()["fidelity"][1]["tau"] < 0.4

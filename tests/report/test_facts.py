@@ -36,6 +36,57 @@ def test_winner_is_compared_over_seeds(study):
     assert [one["is_winner"] for one in result["finalists"]] == [True, False]
 
 
+def test_equal_means_have_one_winner_everywhere(made):
+    """The one that was proposed first, whoever was trained first; and its weights are loaded."""
+
+    def fill(maker):
+        first, second = maker.complete(0, 2.5), maker.complete(1, 2.0, n_layer=4)
+        for one, shape in ((1, {"n_layer": 4}), (0, {})):
+            role = "finalist" if one else "reference"
+            for seed in (1, 2):
+                maker.complete(one, 2.25, role, seed, test=2.25, **shape)
+        maker.finish(first, second)
+
+    study = made(fill)
+    facts = gather(study)
+    winner = facts["candidates"][facts["result"]["winner"]]
+    assert winner["number"] == 0
+    assert winner["architecture"] == study.finalists()[0].architecture_id
+    assert winner["architecture"] == study.summary()["winner"]
+
+
+def test_a_stored_winner_wins_among_equals(made):
+    def fill(maker):
+        first, second = maker.complete(0, 2.5), maker.complete(1, 2.0, n_layer=4)
+        for seed in (1, 2):
+            maker.complete(0, 2.25, "reference", seed, test=2.25)
+            maker.complete(1, 2.25, "finalist", seed, test=2.25, n_layer=4)
+        maker.finish(second, first)
+
+    facts = gather(made(fill))
+    assert facts["candidates"][facts["result"]["winner"]]["number"] == 1
+
+
+def test_the_folder_named_is_the_one_that_is_loaded(made):
+    def fill(maker):
+        reference = maker.complete(0, 3.0)
+        searched = maker.complete(1, 2.4, n_layer=4)
+        seeds = [
+            maker.complete(1, loss, "finalist", seed, test=loss, n_layer=4)
+            for seed, loss in ((1, 2.5), (2, 2.3))
+        ]
+        maker.complete(0, 3.0, "reference", 1, test=3.0)
+        for one in (searched, *seeds):
+            path = f"models/{one.id}"
+            maker.store.record_model(maker.study, one.id, path=path, size_bytes=1, sha256="0f")
+        maker.finish(seeds[0], reference)
+
+    study = made(fill)
+    best = study.best()
+    assert best.seed == 2
+    assert gather(study)["result"]["use"]["folder"] == f"made/{best.model_path}"
+
+
 def test_one_seed_is_a_tie(made):
     def fill(maker):
         reference = maker.complete(0, 3.0)

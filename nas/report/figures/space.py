@@ -62,8 +62,8 @@ def pareto(facts: Facts) -> Plot:
         axes[f"yaxis{suffix}"] = axis(title_of_y, anchor=f"x{suffix}")
     kind = " and ".join(names) if len(names) == 2 else f"{', '.join(others)} and {names[0]}"
     said = (
-        f"{len(found['front'])} of {several(len(rows), 'complete candidate')} are beaten by no "
-        f"other one in {kind} together."
+        f"No other one beats {len(found['front'])} of "
+        f"{several(len(rows), 'complete candidate')} in {kind} together."
     )
     if found["volume"]:
         said += f" Their {found['volume']}."
