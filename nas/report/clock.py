@@ -1,4 +1,4 @@
-"""When things happened in a search, in seconds from its beginning, breaks left out.
+"""When things happened in a search, in seconds from its first candidate's, breaks left out.
 
 The database has the time of day at which a candidate was proposed and ended. A search that was
 stopped and went on a day later did nothing in between, and a plot against time must not show that.
@@ -29,17 +29,18 @@ class Clock:
     """The time of one search.
 
     Args:
-        began: When the study was made.
+        made: When the study was made, for one without candidates.
         rows: Its candidates; what was trained beside the search is not of its time.
 
     Attributes:
         breaks: How many breaks were left out.
-        seconds: The time from the beginning to the last event.
+        seconds: The time from the first candidate's beginning to the last event.
         last: When the last event was.
     """
 
-    def __init__(self, began: datetime, rows: Iterable[CandidateRow]) -> None:
+    def __init__(self, made: datetime, rows: Iterable[CandidateRow]) -> None:
         own = [row for row in rows if row.role not in BESIDE_ROLES]
+        began = min((row.created_at for row in own), default=made)
         times = {row.created_at for row in own} | {row.finished_at or began for row in own}
         moments = sorted({began, *times})
         longest = max((busy_seconds(row.timings) for row in own), default=0.0)

@@ -143,13 +143,14 @@ def _finalist(
 
 
 def _mean_and_sd(sample: Mapping[str, Any]) -> dict[str, Any]:
-    sd = sample["sd"]
-    spread = "" if sd is None else f" ± {measure(sd)}"
+    sd, mean = sample["sd"], measure(sample["mean"])
+    # Where the mean has four decimals the spread has no more.
+    spread = "" if sd is None else f" ± {measure(sd) if 'e' in mean else f'{sd:.4f}'}"
     return {
         "mean": rounded(sample["mean"]),
         "sd": rounded(sd),
         "seeds": sample["seeds"],
-        "words": f"{measure(sample['mean'])}{spread}",
+        "words": f"{mean}{spread}",
     }
 
 
@@ -169,7 +170,7 @@ def _words(
         of = several(len(material.complete), "complete candidate")
         return {
             "headline": f"Best so far: {shape}{figure}",
-            "sentences": [f"The search is {_state_words(material)}; this is the best of {of}."],
+            "sentences": [f"The search {_state_words(material)}; this is the best of {of}."],
         }
     return {
         "headline": _headline(facts["verdict"], shape),
@@ -249,9 +250,8 @@ def _no_larger(material: Material, row: CandidateRow, reference: CandidateRow) -
 
 
 def _state_words(material: Material) -> str:
-    return {"running": "under way", "interrupted": "interrupted"}.get(
-        material.record.state, material.record.state
-    )
+    state = material.record.state
+    return {"running": "was under way"}.get(state, f"is {state}")  # when it was last heard of
 
 
 def _nothing(material: Material) -> str:

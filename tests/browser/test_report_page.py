@@ -292,6 +292,14 @@ def test_every_axis_of_the_parallel_coordinates_is_named(chromium, report, width
     assert len(names) == 7
 
 
+@pytest.mark.parametrize("width", [1000, 1600])
+@pytest.mark.parametrize("kind", ["fifty", "two", "pairs"])
+def test_the_finals_are_seen_whole(chromium, report, kind, width):
+    chromium.open(report(kind).page, width=width)
+    beyond = "const box = document.querySelector('[aria-label=Finals]'); "
+    assert chromium.run(beyond + "return box.scrollWidth - box.clientWidth") == 0
+
+
 def test_a_plot_loses_its_buttons_where_they_would_stand_on_it(chromium, report):
     chromium.open(report("fifty").page, width=1000)
     buttons = "return document.querySelectorAll('#plot-progress .modebar-btn').length"
