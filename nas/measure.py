@@ -54,7 +54,8 @@ def measure_latency(
         network: A family's module (of a loaded model: `model.network`).
         task_spec: What it takes in.
         how: Phase, batch, context, device and CPU threads.
-        repeats: Timed passes; None: at least 30 and 0.2 s of them.
+        repeats: Timed passes; None: at least 30 and 0.2 s of them, of slow ones as many as two
+            seconds hold, at least 5.
 
     Returns:
         Median and quartiles in milliseconds, each pass until the device has done it.
