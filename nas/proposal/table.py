@@ -110,6 +110,11 @@ def _no_task(
         f"{', '.join(usual)} for {one}" for one, usual in TABLE_TASKS.items() if task in (None, one)
     )
     has = f"the columns {', '.join(names)}" if names else f"{len(columns)} columns and no header"
+    if len(names) == 1 and (between := next((sign for sign in ";|" if sign in names[0]), None)):
+        return DataError(
+            f"{path}: has one column, '{names[0]}'; a csv file has commas between columns (a tsv "
+            f"file tabs), not '{between}'"
+        )
     return DataError(
         f"{path}: has {has}; expected {expected}; rename the columns, or give the names in a study "
         "file (task.text_column and the like)"

@@ -242,6 +242,7 @@ WRONG = {
     "latin.txt": (b"caf\xe9 " * 200, "not UTF-8 text"),
     "table.parquet": (b"PAR1", "no task reads .parquet files; save it as .csv"),
     "short.txt": (b"too short", "9 bytes of text; a search needs 400"),
+    "semi.csv": (b"text;label\na;b\nc;d\n", "a csv file has commas between columns"),
     "numbers.csv": (b"a,b\n1,2\n3,4\n", "has the columns a, b; expected"),
     "one.csv": (b"text,label\n" + b"some words,same\n" * 9, "a classifier needs two classes"),
     "broken.csv": (b'text,label\n"a,b\n', "not csv"),
