@@ -67,7 +67,7 @@ def test_trials_show_the_objective_on_test(nas, place, tmp_path, monkeypatch):
     (tmp_path / "bits.yaml").write_text(by_bits)
     assert nas("search", str(tmp_path / "bits.yaml"), "--quiet").code == 0
     header = nas("trials", "bits").out.splitlines()[1].split()
-    assert header[:3] == ["#", "val_bits_per_byte", "test_bits_per_byte"]
+    assert header[:4] == ["#", "val_bits_per_byte", "role", "test_bits_per_byte"]
 
 
 def test_trials_in_a_wide_terminal_have_more_columns(nas, place, monkeypatch):

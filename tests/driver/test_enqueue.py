@@ -62,14 +62,14 @@ def test_minutes_that_are_over_are_told(configure):
     notes = []
     over = configure(finalists={"top": 0}, stop={"candidates": 1, "minutes": 0.001})
     nas.search(over, listener=lambda e: notes.append(e.text) if isinstance(e, Note) else None)
-    assert notes == ["0.001 minutes are over: enqueued and not tried: 1; raise --minutes"]
+    assert notes == ["0.001 min are over: enqueued and not tried: 1; raise --minutes"]
     assert tried(nas.search(configure(finalists={"top": 0}, stop=stop)))[1:] == [OWN]
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"n_layer": 9}, "missing .* arguments"),
+        ({"n_layer": 9}, "d_model, n_head, d_ff missing: give all fields"),
         (OWN | {"n_layer": 3}, "the shape cannot be tried: n_layer: 3 is not one of 1, 2"),
         (OWN | {"d_model": "wide"}, "d_model: got 'wide', expected an integer"),
         (OWN | {"width": 3}, "has no field 'width'"),
