@@ -182,7 +182,8 @@ class Study:
 
     def finalists(self) -> list[ranking.FinalistGroup]:
         """Return what was retrained from fresh seeds, by architecture, best mean first."""
-        return ranking.finalist_groups(self._rows(), self.objectives[0])
+        winner = (self.summary() or {}).get("winner")
+        return ranking.finalist_groups(self._rows(), self.objectives[0], winner=winner)
 
     def evaluations(self, candidate_id: str | None = None) -> list[EvaluationRow]:
         """Return all measurements with their training curves, of one candidate or of all."""

@@ -11,9 +11,8 @@ from nas.places import studies_folder
 from nas.records import BESIDE_ROLES, Architecture
 from nas.report.material import Material, rounded
 from nas.report.shapes import shape_fact
-from nas.store.ranking import FinalistGroup
 from nas.store.rows import CandidateRow
-from nas.tasks.metrics import badness, direction
+from nas.tasks.metrics import direction
 from nas.wording import comparison_words, count, measure, several, shape_words, usage
 
 
@@ -58,20 +57,17 @@ def _reference_id(material: Material) -> str | None:
 def _summary(material: Material, reference_id: str | None) -> dict[str, Any]:
     """Return what the finals say, reckoned from the rows as the driver does.
 
-    Of equal means the stored winner comes first. Where the search had a limit on latency, who was
-    too slow at its end cannot win here either.
+    Where the search had a limit on latency, who was too slow at its end cannot win here either.
     """
-    objective, winner = material.objective, material.summary.get("winner")
-
-    def place(group: FinalistGroup) -> tuple[float, bool]:
-        return badness(group.mean(objective), objective), group.architecture_id != winner
-
-    groups = sorted(material.study.finalists(), key=place)
+    groups = material.study.finalists()
+    winner = material.summary.get("winner")
     ids = [group.architecture_id for group in groups]
     ahead: Sequence[str] = ()
     if material.summary.get("latency") and winner in ids:
         ahead = ids[: ids.index(winner)]
-    return summarise(groups, material.complete, objective, reference_id, too_slow=set(ahead))
+    return summarise(
+        groups, material.complete, material.objective, reference_id, too_slow=set(ahead)
+    )
 
 
 def _row_of(material: Material, architecture_id: str | None) -> CandidateRow | None:

@@ -49,11 +49,18 @@ def finals_of(rows: Iterable[CandidateRow], objective: str) -> list[CandidateRow
     ]
 
 
-def finalist_groups(rows: Iterable[CandidateRow], objective: str) -> list[FinalistGroup]:
+def finalist_groups(
+    rows: Iterable[CandidateRow], objective: str, *, winner: str | None = None
+) -> list[FinalistGroup]:
     """Return what was trained from fresh seeds, by architecture, best mean first.
 
-    Equal means stay in the order in which the shapes were proposed, so that all who ask name the
-    same winner.
+    Of equal means the stored winner comes first, then what was proposed first, so that all who ask
+    name the same.
+
+    Args:
+        rows: A study's candidates.
+        objective: The column that ranks.
+        winner: Architecture id of the stored winner, if there is one.
     """
     groups: dict[str, list[CandidateRow]] = {}
     for row in finals_of(rows, objective):
@@ -67,9 +74,9 @@ def finalist_groups(rows: Iterable[CandidateRow], objective: str) -> list[Finali
         for architecture_id, own in groups.items()
     ]
 
-    def place(group: FinalistGroup) -> tuple[float, int, str]:
-        mean = badness(group.mean(objective), objective)
-        return mean, min(row.number for row in group.rows), group.architecture_id
+    def place(group: FinalistGroup) -> tuple[float, bool, int, str]:
+        own, mean = group.architecture_id, badness(group.mean(objective), objective)
+        return mean, own != winner, min(row.number for row in group.rows), own
 
     return sorted(found, key=place)
 
