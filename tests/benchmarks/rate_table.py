@@ -5,13 +5,16 @@ validation losses, the mean over seeds, and which base rate is best. The rule ho
 base rate is within a factor of 2 of all of them.
 
     python tests/benchmarks/rate_table.py [--tokens 400000] [--seeds 2] [--widths 32 64 128 256]
+                                          [--jobs 2]
 """
 
 import argparse
 import itertools
 import json
 import math
+import multiprocessing
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +22,7 @@ from statistics import fmean
 from nas.config.records import DEFAULT_SPLIT
 from nas.data.request import DataRequest
 from nas.families import architecture
-from nas.records import Architecture, Candidate, Job, Numerics, Recipe
+from nas.records import Architecture, Candidate, Job, Numerics, Recipe, from_plain, to_plain
 from nas.tasks import task_class
 from nas.training.schedule import auto_rate
 from nas.worker import probe, run_job
@@ -70,8 +73,9 @@ def options() -> dict[str, object]:
     return {key: one.default for key, one in task_class("language_modeling").options.items()}
 
 
-def loss(job: Job, width: int, depth: int, rate: float, seed: int) -> float:
-    """Train and return the validation loss; infinity if it diverged."""
+def loss(plain: dict[str, object], width: int, depth: int, rate: float, seed: int) -> float:
+    """Train as a job says and return the validation loss; infinity if it diverged."""
+    job = from_plain(Job, plain)
     recipe = replace(job.candidate.recipe, rate=rate)
     candidate = replace(job.candidate, architecture=shape(width, depth), recipe=recipe, seed=seed)
     outcome = run_job(replace(job, candidate=candidate), lambda _: None, lambda: False)
@@ -94,6 +98,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, a thread each")
     parser.add_argument("--json", type=Path, help="where the numbers go")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,16 +106,19 @@ def main() -> None:
         base = job.candidate.recipe.rate
         print(f"automatic rate {base:.2e}; {job.rungs[0]:,} tokens, {args.seeds} seeds; val loss")
         print("width depth" + "".join(f"{factor:>8.3g}x" for factor in args.factors) + "     best")
+        shapes = list(itertools.product(args.widths, args.depths))
+        trainings = list(itertools.product(shapes, args.factors, range(args.seeds)))
+        jobs = [(to_plain(job), *size, base * factor, seed) for size, factor, seed in trainings]
         table, best = [], []
-        for width, depth in itertools.product(args.widths, args.depths):
-            losses = [
-                fmean(loss(job, width, depth, base * factor, seed) for seed in range(args.seeds))
-                for factor in args.factors
-            ]
-            best.append(args.factors[losses.index(min(losses))])
-            table.append({"width": width, "depth": depth, "losses": losses})
-            cells = "".join(f"{value:9.4f}" for value in losses)
-            print(f"{width:5d} {depth:5d}{cells} {best[-1]:7.3g}x", flush=True)
+        spawning = multiprocessing.get_context("spawn")  # torch has threads by now
+        with ProcessPoolExecutor(args.jobs, mp_context=spawning) as pool:
+            losses = pool.map(loss, *zip(*jobs, strict=True))
+            for width, depth in shapes:
+                means = [fmean(itertools.islice(losses, args.seeds)) for _ in args.factors]
+                best.append(args.factors[means.index(min(means))])
+                table.append({"width": width, "depth": depth, "losses": means})
+                cells = "".join(f"{value:9.4f}" for value in means)
+                print(f"{width:5d} {depth:5d}{cells} {best[-1]:7.3g}x", flush=True)
     middle = math.sqrt(min(best) * max(best))
     print(
         f"best base rates are {min(best):.3g} to {max(best):.3g} times the automatic one: "
