@@ -35,6 +35,7 @@ from nas.store.store import Store
 from nas.study import studies_folder
 from nas.tasks import Task, task_class
 from nas.training.schedule import auto_rate
+from nas.wording import several
 
 # A measurement reads at least this many tokens of a split, or a tenth of the training budget.
 MIN_EVAL_TOKENS = 65_536
@@ -189,15 +190,17 @@ def first_rungs(config: StudyConfig, space: BoundSpace) -> tuple[int, ...]:
     """Return the rungs of a new study in tokens, of its typical shape.
 
     Raises:
-        ConfigError: If a budget in FLOPs is less than one step.
+        ConfigError: If a budget in FLOPs is less than a step for each rung.
     """
     budget, step = config.budget, config.recipe.tokens_per_step
     columns = space.columns(typical_shape(space, config.seed))
-    least = step * columns["train_flops_per_token"]
+    steps = len(budget.amounts)
+    least = steps * step * columns["train_flops_per_token"]
     if budget.unit == "flops" and budget.amount < least:
         raise ConfigError(
-            f"study '{config.name}': per_candidate.flops: got {budget.amount:g}, less than one "
-            f"step of a typical shape; give {least:.2g} or more"
+            f"study '{config.name}': per_candidate.flops: got {budget.amount:g}, less than "
+            f"{several(steps, 'step')} of a typical shape, one for each rung; give {least:.2g} or "
+            "more"
         )
     return rungs_for(budget, step, columns, pace=None)
 

@@ -332,10 +332,12 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _beginning(names: Sequence[str]) -> str:
-    """Return what all names begin with."""
+    """Return what all names begin with, nothing if that is a part of a word."""
     least, most = min(names), max(names)
     same = takewhile(lambda pair: pair[0] == pair[1], zip(least, most, strict=False))
-    return "".join(letter for letter, _ in same)
+    found = "".join(letter for letter, _ in same)
+    goes_on = any(name[len(found) :][:1].isalpha() for name in names)
+    return "" if goes_on and found[-1:].isalpha() else found
 
 
 def _longer(label: str, group: Sequence[Run]) -> str:

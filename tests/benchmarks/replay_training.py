@@ -248,6 +248,12 @@ def loss_at(curve: Curve, at: float, before: float) -> float:
     return next((loss for when, loss in reversed(curve) if when <= at), before)
 
 
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Return that of the mean over the first axis; 0 of a single value, which says nothing."""
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+    return spread / np.sqrt(len(values))
+
+
 def report(table: Sequence[Recorded], curves: Mapping[str, list[Curve]]) -> dict[str, list[float]]:
     losses = np.array([one.row.loss for one in table])
     whole = sum(float(one.traces[:, FULL, TRAIN].mean()) for one in table)
@@ -263,7 +269,7 @@ def report(table: Sequence[Recorded], curves: Mapping[str, list[Curve]]) -> dict
         times[name] = seconds.tolist()
         regrets = [np.mean([loss_at(curve, share * whole, median) for curve in found])
                    - losses.min() for share in SHARES]  # fmt: skip
-        error = seconds.std(ddof=1) / np.sqrt(len(seconds))
+        error = standard_error(seconds)
         print(f"{name:16}{seconds.mean():9.1f} ±{error:5.1f}{np.median(seconds):8.1f}{'':36}"
               + "".join(f"{1e3 * regret:8.1f}" for regret in regrets))  # fmt: skip
     return times
@@ -291,7 +297,7 @@ def plot(table: Sequence[Recorded], curves: Mapping[str, list[Curve]], path: Pat
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, found in curves.items():
         values = np.array([[loss_at(c, at, np.median(losses)) for at in times] for c in found])
-        mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(found))
+        mean, error = values.mean(0), standard_error(values)
         regret = mean - min(losses)
         (line,) = axes.plot(times, regret, label=name, lw=2.4 if name == "auto" else 1.2)
         axes.fill_between(
@@ -311,7 +317,8 @@ def main() -> None:
     parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 5], help="recorded rungs")
     parser.add_argument("--eta", type=float, default=3.0)
     parser.add_argument("--factor", type=int, default=3, help="of Hyperband")
-    parser.add_argument("--only", nargs="+", help="contenders")
+    names = list(contenders((FULL,), 1.0, 3))
+    parser.add_argument("--only", nargs="+", choices=names, help="contenders")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="where the times go")
     parser.add_argument("--plot", type=Path, help="a PNG; needs matplotlib")

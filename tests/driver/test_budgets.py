@@ -71,12 +71,14 @@ def test_warm_up_is_a_share_of_the_references_tokens(configure):
     assert {r.recipe.warmup_tokens for r in study.trials(role=None)} == {reference.tokens // 50}
 
 
-def test_flops_below_a_step_are_refused_before_a_study_is_made(configure):
-    config = configure(per_candidate={"flops": 1e6})
-    with pytest.raises(ConfigError, match=r"per_candidate\.flops: got 1e\+06, less than one step"):
+def test_flops_below_a_step_a_rung_are_refused_before_a_study_is_made(configure):
+    rows = nas.search(configure(per_candidate=FLOPS, **SMALL)).trials(role="search")
+    flops = next(1.5 * STEP * flops_of(row) for row in rows if row.number == 0)
+    config = configure(per_candidate={"flops": flops}, name="few")
+    with pytest.raises(ConfigError, match=r"per_candidate\.flops: got .*, less than 2 steps"):
         nas.search(config)
     with pytest.raises(NotFoundError):
-        nas.open_study("tiny")
+        nas.open_study("few")
 
 
 @pytest.mark.parametrize("executor", ["inline", "processes"])

@@ -61,6 +61,15 @@ def test_line_holds_each_better_value_at_its_time_and_ends_with_the_search(seeds
     assert first.best_so_far[-1][0] == pytest.approx((last - BEGAN).total_seconds())
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(("base-left", "base-right"), "base (2 seeds)"), (("one0", "other"), "one0 (2 seeds)")],
+)
+def test_a_group_is_called_by_whole_words_of_its_names(make, names, expected):
+    [group] = compare_studies([make(name, seed=at) for at, name in enumerate(names)]).groups
+    assert group.label == expected
+
+
 def test_searches_that_differ_in_their_seed_only_are_one_group(seeds, random):
     found = compare_studies([seeds[0], random, *seeds[1:]])
     assert [group.label for group in found.groups] == ["auto (3 seeds)", "random"]
