@@ -138,22 +138,23 @@ class Choosing:
         return self._halving.next_goal(history, history[number])
 
     def look_at_rungs(self) -> None:
-        """Delete checkpoints that will not be gone on from; say so if a rung no longer decides."""
+        """Delete checkpoints that nobody will go on from; say so if pauses move to another rung."""
         history = self._ledger.history()
         most = self._config.stop.candidates
         self._ledger.drop_checkpoints(self._halving.without_hope(history, most))
         before, self._first_pause = self._first_pause, self._halving.first_pause(history)
-        if self._first_pause > before:
-            self._listener(Note(text=self._rung_words(history, before)))
+        if self._first_pause != before:
+            self._listener(Note(text=self._rung_words(history, before, self._first_pause)))
 
-    def _rung_words(self, history: Sequence[Observation], rung: int) -> str:
+    def _rung_words(self, history: Sequence[Observation], before: int, now: int) -> str:
+        """Return why candidates first pause at another rung than before."""
+        rung, verb = (before, "does not rank") if now > before else (now, "ranks")
         found, unit = self._halving.fidelity(history)[rung], self._config.budget.unit
         at = [amount_words(unit, amount) for amount in amounts_of(self._record)]
-        last = self._first_pause == len(at) - 1
-        now = "no longer paused at all" if last else f"first paused at {at[self._first_pause]}"
+        paused = "no longer paused at all" if now == len(at) - 1 else f"first paused at {at[now]}"
         return (
-            f"what is measured at {at[rung]} does not rank as the end does (Kendall's "
-            f"tau {found.tau:.2f} over {found.count} candidates): they are {now}"
+            f"what is measured at {at[rung]} {verb} as the end does (Kendall's "
+            f"tau {found.tau:.2f} over {found.count} candidates): they are {paused}"
         )
 
     def fidelity(self) -> list[Fidelity]:

@@ -129,3 +129,25 @@ def test_a_rung_that_tells_nothing_is_given_up_and_this_is_said(configure, monke
     assert "does not rank as the end does" in note
     assert not any(row.checkpoint for row in study.trials(role="search"))  # nobody waits
     assert open_study(study.folder).summary()["fidelity"][1]["tau"] < 0.4
+
+
+def test_a_rung_that_was_given_up_and_turns_out_to_tell_is_paused_at_again(configure, monkeypatch):
+    """At the lower rungs the first candidates rank at random, all others as at the end."""
+    from nas.training.loop import Training
+
+    measure, told = Training._measure, []
+    monkeypatch.setattr(halving, "LEAST_PAIRS", 4)
+
+    def ranked(self, rung):
+        found = measure(self, rung)
+        order = int(self.job.candidate.architecture.id, 16)
+        lost = rung < len(self.job.rungs) - 1 and sum(type(e) is CandidateEnded for e in told) < 6
+        object.__setattr__(found, "metrics", {"val": {"loss": (-order if lost else order) % 97}})
+        return found
+
+    monkeypatch.setattr(Training, "_measure", ranked)
+    nas.search(configure(**{**PAUSING, "stop": {"candidates": 24}}), listener=told.append)
+    notes = [e.text for e in told if isinstance(e, Note)]
+    assert any("does not rank as the end does" in note for note in notes)
+    assert "ranks as the end does" in notes[-1]
+    assert "first paused at" in notes[-1]
