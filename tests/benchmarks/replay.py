@@ -12,6 +12,7 @@ one number a layer), params_nonembedding, params_total and valid_ppl, as `lts_de
 `made_up`): one in which larger is better, one in which a fixed budget favours a middle size.
 
     python tests/benchmarks/replay.py [--data trained.csv] [--seeds 200] [--negate] [--json FILE]
+                                      [--plot FILE.png]
 """
 
 import argparse
@@ -252,10 +253,15 @@ def _show(title: str, regrets: Mapping[str, np.ndarray]) -> None:
     """Print the mean and its standard error over the seeds; arrays are (case, seed, AFTER)."""
     print(f"\n{title}\n{'evaluations':16s}" + "".join(f"{count:>15d}" for count in AFTER))
     for name, regret in regrets.items():
-        by_seed = regret.mean(axis=0)
-        spread = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.zeros(len(AFTER))
-        cells = zip(by_seed.mean(axis=0), spread / np.sqrt(len(by_seed)), strict=True)
-        print(f"{name:16s}" + "".join(f"{mean:8.2f} ±{sd:5.2f}" for mean, sd in cells))
+        cells = "".join(f"{mean:8.2f} ±{error:5.2f}" for mean, error in over_seeds(regret).T)
+        print(f"{name:16s}{cells}")
+
+
+def over_seeds(regret: np.ndarray) -> np.ndarray:
+    """Return the mean over cases and seeds and its standard error over seeds, (2, AFTER)."""
+    by_seed = regret.mean(axis=0)
+    spread = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.zeros(len(AFTER))
+    return np.stack([by_seed.mean(axis=0), spread / np.sqrt(len(by_seed))])
 
 
 def _show_gap(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray]) -> None:
@@ -306,6 +312,29 @@ def report(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray]) 
         _show_gap(cases, regrets)
 
 
+def plot(figures: Mapping[str, np.ndarray], path: Path) -> None:
+    """Draw what `over_seeds` returned of each strategy, with a 95 % band."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, (mean, error) in figures.items():
+        width = 2.4 if name == "auto" else 1.2
+        (line,) = axes.plot(AFTER, mean, "o-", ms=3, label=name, lw=width, clip_on=False)
+        low, high = np.maximum(mean - 1.96 * error, 0), mean + 1.96 * error
+        axes.fill_between(AFTER, low, high, color=line.get_color(), alpha=0.2)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(AFTER, [str(count) for count in AFTER])
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_yticks([0, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
+    axes.set(xlabel="evaluations", ylabel="mean regret, %", ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a table; without it two sets are made up")
@@ -314,6 +343,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="where the numbers go")
+    parser.add_argument("--plot", type=Path, help="a PNG; needs matplotlib")
     args = parser.parse_args()
     sets = read_table(args.data) if args.data else made_up()
     sign = -1 if args.negate else 1
@@ -323,6 +353,8 @@ def main() -> None:
     if args.json:
         plain = {name: found.mean(axis=1).tolist() for name, found in regrets.items()}
         args.json.write_text(json.dumps({"after": AFTER, "cases": cases, "regret": plain}))
+    if args.plot:
+        plot({name: over_seeds(found) for name, found in regrets.items()}, args.plot)
 
 
 if __name__ == "__main__":
