@@ -74,7 +74,8 @@ def read(path: Path) -> tuple[Recorded, ...]:
 
 def _recorded(line: Mapping[str, str], traces: np.ndarray) -> Recorded:
     row = Row(
-        shape={name: int(line[name]) for name in DIMENSIONS},
+        # an empty `n_kv_head`: every head has its own
+        shape={name: int(line[name] or line["n_head"]) for name in DIMENSIONS},
         params=int(float(line["params"])),
         non_embedding_params=int(float(line["non_embedding_params"])),
         loss=float(traces[:, FULL, LOSS].mean()),
