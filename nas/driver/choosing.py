@@ -148,12 +148,15 @@ class Choosing:
 
     def _rung_words(self, history: Sequence[Observation], before: int, now: int) -> str:
         """Return why candidates first pause at another rung than before."""
-        rung, verb = (before, "does not rank") if now > before else (now, "ranks")
+        if now > before:
+            rung, says = before, "does not rank as the end does"
+        else:
+            rung, says = now, "may rank as the end does after all"
         found, unit = self._halving.fidelity(history)[rung], self._config.budget.unit
         at = [amount_words(unit, amount) for amount in amounts_of(self._record)]
         paused = "no longer paused at all" if now == len(at) - 1 else f"first paused at {at[now]}"
         return (
-            f"what is measured at {at[rung]} {verb} as the end does (Kendall's "
+            f"what is measured at {at[rung]} {says} (Kendall's "
             f"tau {found.tau:.2f} over {found.count} candidates): they are {paused}"
         )
 

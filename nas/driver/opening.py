@@ -199,8 +199,8 @@ def first_rungs(config: StudyConfig, space: BoundSpace) -> tuple[int, ...]:
     if budget.unit == "flops" and budget.amount < least:
         raise ConfigError(
             f"study '{config.name}': per_candidate.flops: got {budget.amount:g}, less than "
-            f"{several(steps, 'step')} of a typical shape, one for each rung; give {least:.2g} or "
-            "more"
+            f"{several(steps, 'step')} of a typical shape, one for each rung; give "
+            f"{1.05 * least:.2g} or more"  # at least so much when it is rounded
         )
     return rungs_for(budget, step, columns, pace=None)
 

@@ -7,6 +7,7 @@ reader may know better.
 
 from __future__ import annotations
 
+import re
 import statistics
 from bisect import bisect_right
 from collections import Counter
@@ -332,12 +333,12 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _beginning(names: Sequence[str]) -> str:
-    """Return what all names begin with, nothing if that is a part of a word."""
+    """Return what all names begin with, without the part of a word at its end."""
     least, most = min(names), max(names)
     same = takewhile(lambda pair: pair[0] == pair[1], zip(least, most, strict=False))
     found = "".join(letter for letter, _ in same)
     goes_on = any(name[len(found) :][:1].isalpha() for name in names)
-    return "" if goes_on and found[-1:].isalpha() else found
+    return re.sub(r"[^\W\d_]+$", "", found) if goes_on else found
 
 
 def _longer(label: str, group: Sequence[Run]) -> str:

@@ -1,9 +1,9 @@
 """The default: large shapes first, then a model of the loss decides, and some draws stay free.
 
-Without results large and balanced shapes of many heads are the best guess under a cap. After a few
-of those, one from the lower half of the sizes shows whether larger is better under this budget at
-all, unless the reference has shown it. From then on a model of the result from size and shape
-(`loss_model`) scores fresh draws and neighbours of the best so far by the improvement that it
+Without results large and balanced shapes, of rather many heads, are the best guess under a cap.
+After a few of those, one from the lower half of the sizes shows whether larger is better under this
+budget at all, unless the reference has shown it. From then on a model of the result from size and
+shape (`loss_model`) scores fresh draws and neighbours of the best so far by the improvement that it
 expects, which includes what it is unsure of. Several objectives are weighed at random for each
 proposal, over a function drawn from each one's model.
 

@@ -5,7 +5,7 @@ validation losses, the mean over seeds, and which base rate is best. The rule ho
 base rate is within a factor of 2 of all of them.
 
     python tests/benchmarks/rate_table.py [--tokens 400000] [--seeds 2] [--widths 32 64 128 256]
-                                          [--jobs 2]
+                                          [--jobs 1]
 """
 
 import argparse

@@ -74,9 +74,10 @@ def read(path: Path) -> tuple[Recorded, ...]:
 
 
 def _recorded(line: Mapping[str, str], traces: np.ndarray) -> Recorded:
+    if not line["n_kv_head"]:  # every head has its own
+        line = {**line, "n_kv_head": line["n_head"]}
     row = Row(
-        # an empty `n_kv_head`: every head has its own
-        shape={name: int(line[name] or line["n_head"]) for name in DIMENSIONS},
+        shape={name: int(line[name]) for name in DIMENSIONS},
         params=int(float(line["params"])),
         non_embedding_params=int(float(line["non_embedding_params"])),
         loss=float(traces[:, FULL, LOSS].mean()),
@@ -262,21 +263,38 @@ def standard_error(values: np.ndarray) -> np.ndarray:
     return spread / np.sqrt(len(values))
 
 
-def report(table: Sequence[Recorded], curves: Mapping[str, list[Curve]]) -> dict[str, list[float]]:
-    losses = np.array([one.row.loss for one in table])
-    whole = sum(float(one.traces[:, FULL, TRAIN].mean()) for one in table)
-    typical = float(np.median(losses) - losses.min())
-    near = int((losses <= losses.min() + NEAR).sum())
-    print(f"{len(table)} shapes, {whole:.0f} s to train all")
-    print(f"best mean loss {losses.min():.4f}, {near} within {NEAR}")
+def seconds_of(shapes: Sequence[Recorded]) -> float:
+    """Return the CPU seconds of training all shapes to the end."""
+    return sum(float(one.traces[:, FULL, TRAIN].mean()) for one in shapes)
+
+
+def typical_regret(shapes: Sequence[Recorded]) -> float:
+    losses = [one.row.loss for one in shapes]
+    return float(np.median(losses) - min(losses))
+
+
+def near(shapes: Sequence[Recorded]) -> int:
+    """Return how many shapes are within `NEAR` of the best."""
+    losses = np.array([one.row.loss for one in shapes])
+    return int((losses <= losses.min() + NEAR).sum())
+
+
+def report(
+    parts: Sequence[Sequence[Recorded]], curves: Mapping[str, list[Curve]]
+) -> dict[str, list[float]]:
+    """Print what became of each contender; `parts` are the shapes of each replay."""
+    whole, typical = [seconds_of(one) for one in parts], [typical_regret(one) for one in parts]
+    print(f"{len(parts[0])} shapes, {np.mean(whole):.0f} s to train all, "
+          f"{np.mean([near(one) for one in parts]):.1f} within {NEAR} of the best")  # fmt: skip
     head = "".join(f"{f'{100 * share:g} %':>8}" for share in SHARES)
     print(f"{'':16}{'seconds to it':>16}{'median':>8}   regret x 1000 at shares of that time{head}")
     times = {}
     for name, found in curves.items():
-        seconds = np.array([time_to(curve, NEAR, whole) for curve in found])
+        runs = list(zip(found, whole, typical, strict=True))
+        seconds = np.array([time_to(curve, NEAR, most) for curve, most, _ in runs])
         times[name] = seconds.tolist()
         regrets = [
-            np.mean([regret_at(curve, share * whole, typical) for curve in found])
+            np.mean([regret_at(curve, share * most, before) for curve, most, before in runs])
             for share in SHARES
         ]
         error = standard_error(seconds)
@@ -294,20 +312,22 @@ def fidelity(table: Sequence[Recorded]) -> None:
     print("Kendall's tau of each rung with the end: " + " ".join(f"{tau:.2f}" for tau in taus))
 
 
-def plot(table: Sequence[Recorded], curves: Mapping[str, list[Curve]], path: Path) -> None:
+def plot(
+    parts: Sequence[Sequence[Recorded]], curves: Mapping[str, list[Curve]], path: Path
+) -> None:
     """Draw the mean regret against time with its 95 % band over the replays."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    losses = np.array([one.row.loss for one in table])
-    typical = float(np.median(losses) - losses.min())
-    whole = sum(float(one.traces[:, FULL, TRAIN].mean()) for one in table)
+    typical = [typical_regret(one) for one in parts]
+    whole = np.mean([seconds_of(one) for one in parts])
     times = np.linspace(10, 0.5 * whole, 300)
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, found in curves.items():
-        values = np.array([[regret_at(curve, at, typical) for at in times] for curve in found])
+        runs = list(zip(found, typical, strict=True))
+        values = np.array([[regret_at(curve, at, none) for at in times] for curve, none in runs])
         regret, error = values.mean(0), standard_error(values)
         (line,) = axes.plot(times, regret, label=name, lw=2.4 if name == "auto" else 1.2)
         axes.fill_between(
@@ -341,11 +361,12 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs) as pool:
         curves = dict(zip(chosen, pool.map(_replayed, jobs), strict=True))
     fidelity(table)
-    times = report(table, curves)
+    parts = [part(table, args.share, seed) for seed in range(args.seeds)]
+    times = report(parts, curves)
     if args.json:
         args.json.write_text(json.dumps(times))
     if args.plot:
-        plot(table, curves, args.plot)
+        plot(parts, curves, args.plot)
 
 
 if __name__ == "__main__":

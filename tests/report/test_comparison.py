@@ -63,7 +63,7 @@ def test_line_holds_each_better_value_at_its_time_and_ends_with_the_search(seeds
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(("base-left", "base-right"), "base (2 seeds)"), (("one0", "other"), "one0 (2 seeds)")],
+    [(("tiny-left", "tiny-light"), "tiny (2 seeds)"), (("one0", "other"), "one0 (2 seeds)")],
 )
 def test_a_group_is_called_by_whole_words_of_its_names(make, names, expected):
     [group] = compare_studies([make(name, seed=at) for at, name in enumerate(names)]).groups
