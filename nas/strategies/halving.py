@@ -24,8 +24,8 @@ from nas.strategies.standings import Rung, Standings
 ETA = 3.0  # of so many measured at a rung, one goes on
 # Candidates at first that are trained to the end without a pause: they show how good the full
 # budget is and whether lower rungs tell. On recorded trainings whose first quarter tells little
-# (tau .31) `auto` comes to the best shapes in 277 +- 53 s with six, in 307 +- 61 s with two
-# (`replay_training.py --share .7`).
+# (tau .31) `auto` comes to the best shapes as soon with six as with two, 210 and 221 +- 32 s
+# (`replay_training.py --share .7 --seeds 100`).
 FIRST_FULL = 6
 # The correlation that a rung must be able to have with the end, at the upper end of its interval.
 LEAST_TAU = 0.4

@@ -72,9 +72,9 @@ ANYTHING = Belief(odds=0.1, slope=0.0, slope_sd=1.0, bend=0.3, heads=0.0)
 SHAPE_SDS = (0.03, 0.1, 0.3)  # effect of one standard deviation of a shape feature
 # Extreme shapes are worse than balanced ones: each feature's square is expected to add this. Among
 # 84 shapes of up to a million parameters 0, .02, .03 and .05 come within .005 of the best after
-# 89, 35, 59 and 59 s, among random 70 % of them after 306, 277, 277 and 256 +- 54 s
-# (`replay_training.py`); on `lts_decoders` the regret after four trainings is .70, .69, .69 and
-# 1.12 % (`replay.py`).
+# 89, 35, 59 and 59 s, among random 70 % of them after 239, 211, 210 and 202 +- 31 s
+# (`replay_training.py`): little depends on it. On `lts_decoders` the regret after four trainings is
+# .70, .69, .69 and 1.12 % (`replay.py`).
 EXTREMES = 0.03
 PRODUCTS = 0.3  # how much smaller the effect of two features together is than that of one
 NOISES = (0.05, 0.15, 0.4)  # of one result at the full budget
