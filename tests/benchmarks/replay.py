@@ -260,8 +260,7 @@ def _show(title: str, regrets: Mapping[str, np.ndarray]) -> None:
 def over_seeds(regret: np.ndarray) -> np.ndarray:
     """Return the mean over cases and seeds and its standard error over seeds, (2, AFTER)."""
     by_seed = regret.mean(axis=0)
-    spread = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.zeros(len(AFTER))
-    return np.stack([by_seed.mean(axis=0), spread / np.sqrt(len(by_seed))])
+    return np.stack([by_seed.mean(axis=0), standard_error(by_seed)])
 
 
 def _show_gap(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray]) -> None:
@@ -310,6 +309,12 @@ def report(cases: Sequence[tuple[str, int]], regrets: Mapping[str, np.ndarray]) 
     _show("mean over sets and caps", regrets)
     if "auto" in regrets and len(regrets) > 1:
         _show_gap(cases, regrets)
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Return that of the mean over the first axis; 0 of a single value, which says nothing."""
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+    return spread / np.sqrt(len(values))
 
 
 def plot(figures: Mapping[str, np.ndarray], path: Path) -> None:

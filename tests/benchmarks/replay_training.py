@@ -31,7 +31,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from replay import Row, TableSpace, row_architecture
+from replay import Row, TableSpace, row_architecture, standard_error
 
 from nas.config import config_from_plain
 from nas.records import TaskSpec
@@ -255,12 +255,6 @@ def time_to(curve: Curve, goal: float, most: float) -> float:
 def regret_at(curve: Curve, at: float, before: float) -> float:
     """Return the regret of the best candidate at a time, `before` if there is none yet."""
     return next((regret for when, regret in reversed(curve) if when <= at), before)
-
-
-def standard_error(values: np.ndarray) -> np.ndarray:
-    """Return that of the mean over the first axis; 0 of a single value, which says nothing."""
-    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
-    return spread / np.sqrt(len(values))
 
 
 def seconds_of(shapes: Sequence[Recorded]) -> float:
